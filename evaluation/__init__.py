@@ -1,0 +1,1 @@
+"""Measuring checkpoints: tasks in their official layouts, zero-shot figures, reports."""
