@@ -1,0 +1,142 @@
+"""The typed content of a checkpoint's `config.json`: every number a CLAP needs, and none in code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.prompts import check_template
+
+MelScale = Literal["slaney", "kaldi"]
+Padding = Literal["repeat", "zero"]
+
+
+class Frozen(BaseModel):
+    """A value object: immutable, and an unknown member is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FrontEndConfig(Frozen):
+    """From waveform to log-mel spectrogram, and how a recording is cut into windows.
+
+    The defaults are the paper's (Elizalde et al. 2022, section 4): 44.1 kHz, window 1024, hop 320, 64 mel bins from
+    50 to 8000 Hz, 5 s. Frequencies in Hz, durations in seconds, `window_length`, `hop_length` and `n_fft` in samples.
+    """
+
+    sample_rate: int = Field(44_100, ge=1_000, le=384_000)
+    n_fft: int = Field(1024, ge=16)
+    window_length: int = Field(1024, ge=16)
+    hop_length: int = Field(320, ge=1)
+    mel_bins: int = Field(64, ge=1)
+    f_min: float = Field(50.0, ge=0)
+    f_max: float = Field(8_000.0, gt=0)
+    mel_scale: MelScale = "slaney"
+    pre_emphasis: float | None = Field(None, gt=0, lt=1)
+    log: Literal["decibel", "natural"] = "decibel"
+    log_floor: float = Field(1e-10, gt=0)
+    mean: float = 0.0
+    scale: float = Field(1.0, gt=0)
+    window_s: float = Field(5.0, gt=0)
+    window_hop_s: float = Field(5.0, gt=0)
+    padding: Padding = "repeat"
+
+    @model_validator(mode="after")
+    def _bounds(self) -> FrontEndConfig:
+        if self.window_length > self.n_fft:
+            raise ValueError(f"window_length {self.window_length} is longer than n_fft {self.n_fft}")
+        if not self.f_min < self.f_max <= self.sample_rate / 2:
+            raise ValueError(f"the mel band {self.f_min}-{self.f_max} Hz does not fit {self.sample_rate} Hz audio")
+        if self.window_hop_s > self.window_s:
+            raise ValueError("window_hop_s is longer than window_s: audio between two windows would not be heard")
+        return self
+
+    @property
+    def window_samples(self) -> int:
+        """Length of one window, the only length the encoder sees."""
+        return round(self.window_s * self.sample_rate)
+
+    @property
+    def window_hop_samples(self) -> int:
+        return round(self.window_hop_s * self.sample_rate)
+
+
+class Cnn14Config(Frozen):
+    """PANNs CNN14 (Kong et al. 2020): 80 M parameters, 2048-d embedding."""
+
+    kind: Literal["cnn14"] = "cnn14"
+    embedding_dim: int = Field(2048, ge=1)
+    classes: int | None = Field(527, ge=1)
+
+
+class MobileNetConfig(Frozen):
+    """EfficientAT's MobileNetV3-Large (Schmid et al. 2023); `width` multiplies every channel count."""
+
+    kind: Literal["mobilenet"] = "mobilenet"
+    width: float = Field(0.4, gt=0, le=4)
+    classes: int | None = Field(None, ge=1)
+
+
+AudioEncoderConfig = Annotated[Cnn14Config | MobileNetConfig, Field(discriminator="kind")]
+
+
+class TextEncoderConfig(Frozen):
+    """A BERT-family encoder from transformers.
+
+    `package` names a Python package that carries the weights (`path` inside it, `sha256` of `model.safetensors`);
+    without one, the weights lie in the checkpoint under `text_encoder.*` and `architecture` is their transformers config.
+    """
+
+    package: str | None = None
+    path: str = "."
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    architecture: dict[str, object] | None = None
+    pooling: Literal["cls", "mean"] = "cls"
+    max_tokens: int = Field(100, ge=4)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TextEncoderConfig:
+        if (self.package is None) == (self.architecture is None):
+            raise ValueError("text_encoder needs exactly one of `package` and `architecture`")
+        if self.package is not None and self.sha256 is None:
+            raise ValueError("text_encoder weights taken from a package need their `sha256`")
+        return self
+
+
+class ProjectionConfig(Frozen):
+    """`linear` is the paper's projection, `residual` the released code's two-layer one, `identity` none at all."""
+
+    kind: Literal["linear", "residual", "identity"] = "linear"
+    bias: bool = True
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class PromptConfig(Frozen):
+    """The prompt template, and the background prompts that sigmoid and open-set scores are contrasted with."""
+
+    template: str = "this is a sound of {label}"
+    background: tuple[str, ...] = ("background noise", "silence", "an unrelated sound")
+
+    @model_validator(mode="after")
+    def _template(self) -> PromptConfig:
+        check_template(self.template)
+        if not self.background:
+            raise ValueError("at least one background prompt is needed")
+        return self
+
+
+class ClapConfig(Frozen):
+    """All of a checkpoint but its weights."""
+
+    name: str
+    front_end: FrontEndConfig = FrontEndConfig()
+    audio_encoder: AudioEncoderConfig = Cnn14Config()
+    text_encoder: TextEncoderConfig
+    audio_projection: ProjectionConfig = ProjectionConfig()
+    text_projection: ProjectionConfig = ProjectionConfig()
+    joint_dim: int = Field(1024, ge=1)
+    prompts: PromptConfig = PromptConfig()
+    licence: str = ""
+    sources: tuple[str, ...] = ()
+    training: dict[str, object] = Field(default_factory=dict)

@@ -1,0 +1,54 @@
+"""Prompts: what the text encoder reads for a label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+PLACEHOLDERS = ("{label}", "{}")
+
+Embeddings = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name to report, and the prompts that stand for it. No prompts: the name put into the template."""
+
+    name: str
+    prompts: tuple[str, ...] = ()
+    negative_prompts: tuple[str, ...] = ()
+
+
+def check_template(template: str) -> None:
+    """Raise ValueError unless `template` has exactly one placeholder, `{label}` or `{}`."""
+    count = sum(template.count(placeholder) for placeholder in PLACEHOLDERS)
+    if count != 1:
+        raise ValueError(f"a template needs exactly one {{label}} (or {{}}), this one has {count}")
+
+
+def fill(template: str, name: str) -> str:
+    """Put `name` into `template` by replacement: braces in a label are text, never a format."""
+    for placeholder in PLACEHOLDERS:
+        if placeholder in template:
+            return template.replace(placeholder, name)
+    raise ValueError("the template has no {label}")
+
+
+def prompts_of(label: Label, template: str) -> tuple[str, ...]:
+    """The positive prompts of `label`: its own as they stand, else its name in the template."""
+    return label.prompts or (fill(template, label.name),)
+
+
+def ensemble(embeddings: Embeddings) -> Embeddings:
+    """Mean of L2-normalised prompt embeddings [n, d], normalised again [d] (Radford et al. 2021, section 3.1.4)."""
+    mean: Embeddings = embeddings.mean(axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+
+def ensembles(embeddings: Embeddings, sizes: Sequence[int]) -> Embeddings:
+    """`ensemble` of consecutive groups of `sizes` rows: [sum(sizes), d] -> [len(sizes), d]."""
+    edges = np.cumsum([0, *sizes])
+    return np.stack([ensemble(embeddings[start:stop]) for start, stop in zip(edges[:-1], edges[1:], strict=True)])
