@@ -33,6 +33,7 @@ class FrontEndConfig(Frozen):
     f_min: float = Field(50.0, ge=0)
     f_max: float = Field(8_000.0, gt=0)
     mel_scale: MelScale = "slaney"
+    periodic_window: bool = True
     pre_emphasis: float | None = Field(None, gt=0, lt=1)
     log: Literal["decibel", "natural"] = "decibel"
     log_floor: float = Field(1e-10, gt=0)

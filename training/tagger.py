@@ -1,0 +1,50 @@
+"""The teacher: EfficientAT's AudioSet tagger, run as it was released (Schmid et al. 2023)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.config import FrontEndConfig, MobileNetConfig
+from model.front_end import LogMel
+from model.mobilenet import MobileNet
+
+FRONT_END = FrontEndConfig(
+    sample_rate=32_000,
+    n_fft=1024,
+    window_length=800,
+    hop_length=320,
+    mel_bins=128,
+    f_min=0.0,
+    f_max=15_000.0,
+    mel_scale="kaldi",
+    periodic_window=False,
+    pre_emphasis=0.97,
+    log="natural",
+    log_floor=1e-5,
+    mean=-4.5,
+    scale=5.0,
+)
+
+
+class Tagger:
+    """527 AudioSet class logits and 384 pooled features for windows of 32 kHz audio."""
+
+    def __init__(self, weights: Path, class_labels: Path, width: float = 0.4) -> None:
+        with class_labels.open(encoding="utf-8", newline="") as file:
+            self.classes = [row["display_name"] for row in csv.DictReader(file)]
+        self.network = MobileNet(MobileNetConfig(width=width, classes=len(self.classes)), LogMel(FRONT_END))
+        state = torch.load(weights, weights_only=True, map_location="cpu")
+        state["logmel_extractor.melW"] = self.network.logmel_extractor.melW
+        self.network.load_state_dict(state)
+        self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def tag(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows [batch, samples] -> class logits [batch, 527], features [batch, 384]."""
+        feature_map = self.network.feature_map(windows)
+        assert self.network.classifier is not None  # noqa: S101 - the constructor asked for the head
+        return self.network.classifier(feature_map), feature_map.mean(dim=(2, 3))
