@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -86,13 +86,13 @@ class TextEncoderConfig(Frozen):
     """A BERT-family encoder from transformers.
 
     `package` names a Python package that carries the weights (`path` inside it, `sha256` of `model.safetensors`);
-    without one, the weights lie in the checkpoint under `text_encoder.*` and `architecture` is their transformers config.
+    without one, the checkpoint holds the weights too, and `architecture` is their transformers config.
     """
 
     package: str | None = None
     path: str = "."
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    architecture: dict[str, object] | None = None
+    architecture: dict[str, Any] | None = None
     pooling: Literal["cls", "mean"] = "cls"
     max_tokens: int = Field(100, ge=4)
 

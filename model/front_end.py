@@ -24,7 +24,13 @@ def mel_matrix(config: FrontEndConfig) -> Tensor:
         )
         return F.pad(bank, (0, bins - bank.shape[1])).T.contiguous()
     return torchaudio.functional.melscale_fbanks(
-        bins, config.f_min, config.f_max, config.mel_bins, config.sample_rate, norm="slaney", mel_scale="slaney"
+        bins,
+        config.f_min,
+        config.f_max,
+        config.mel_bins,
+        config.sample_rate,
+        norm="slaney",
+        mel_scale="slaney",
     )
 
 

@@ -52,7 +52,12 @@ def scaled(channels: float, width: float = 1.0, divisor: int = 8) -> int:
 
 
 def convolution(
-    channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1, activation: type[nn.Module] | None = None
+    channels: int,
+    out: int,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    activation: type[nn.Module] | None = None,
 ) -> nn.Sequential:
     """Convolution, batch norm (eps 1e-3, momentum 1e-2), activation."""
     layers: list[nn.Module] = [
@@ -74,7 +79,7 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Linear(squeezed, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.fc2(self.fc1(x.mean(dim=(2, 3))).relu()).sigmoid()
+        gate: Tensor = self.fc2(self.fc1(x.mean(dim=(2, 3))).relu()).sigmoid()
         return x * gate[:, :, None, None]
 
 

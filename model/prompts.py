@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -51,4 +52,4 @@ def ensemble(embeddings: Embeddings) -> Embeddings:
 def ensembles(embeddings: Embeddings, sizes: Sequence[int]) -> Embeddings:
     """`ensemble` of consecutive groups of `sizes` rows: [sum(sizes), d] -> [len(sizes), d]."""
     edges = np.cumsum([0, *sizes])
-    return np.stack([ensemble(embeddings[start:stop]) for start, stop in zip(edges[:-1], edges[1:], strict=True)])
+    return np.stack([ensemble(embeddings[start:stop]) for start, stop in pairwise(edges)])

@@ -1,0 +1,91 @@
+"""Text encoders: BERT-family transformers, pooled to one vector a prompt."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from model.config import TextEncoderConfig
+
+Tokens = dict[str, Tensor]
+
+
+class TextWeightsError(ValueError):
+    """The weights of the text encoder are absent, or not the ones the checkpoint was trained with."""
+
+
+def package_folder(config: TextEncoderConfig) -> Path:
+    """Where the text encoder's package keeps its files. Raises TextWeightsError if it is not installed."""
+    spec = importlib.util.find_spec(config.package or "")
+    if spec is None or spec.origin is None:
+        raise TextWeightsError(f"the text encoder's package {config.package} is not installed")
+    return Path(spec.origin).parent / config.path
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_base(config: TextEncoderConfig) -> nn.Module:
+    """The transformers model: from its package with the checksum verified, else untrained from `architecture`.
+
+    Raises TextWeightsError where the package is absent or holds other weights.
+    """
+    if config.architecture is not None:
+        base: nn.Module = AutoModel.from_config(AutoConfig.for_model(**config.architecture))
+        return base.eval()
+    folder = package_folder(config)
+    weights = folder / "model.safetensors"
+    found = sha256(weights)
+    if found != config.sha256:
+        raise TextWeightsError(f"{weights} has SHA-256 {found}, the checkpoint was trained with {config.sha256}")
+    base = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+    missing, unexpected = base.load_state_dict(load_file(weights), strict=False)
+    # Checkpoints saved by transformers before 4.31 carry this constant.
+    if missing or [key for key in unexpected if not key.endswith("position_ids")]:
+        raise TextWeightsError(f"{weights}: missing {missing}, unexpected {unexpected}")
+    return base.eval()
+
+
+class Tokenizer:
+    """Prompts -> token ids padded to the longest, cut at `max_tokens`."""
+
+    def __init__(self, folder: Path, max_tokens: int) -> None:
+        self.inner: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        self.max_tokens = max_tokens
+
+    def __call__(self, prompts: Sequence[str]) -> Tokens:
+        """n prompts -> `input_ids`, `attention_mask` (and `token_type_ids`), each int64 [n, longest]."""
+        encoded = self.inner(
+            list(prompts), padding="longest", truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        )
+        return dict(encoded)
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """Token states [n, tokens, d] -> [n, d]: the [CLS] state, or the mean over the prompt's own tokens."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def text_features(base: nn.Module, tokens: Tokens, pooling: str) -> Tensor:
+    """Token ids [n, tokens] -> pooled states [n, d] of the last layer."""
+    hidden: Tensor = base(**tokens).last_hidden_state
+    return pool(hidden, tokens["attention_mask"], pooling)
+
+
+@torch.inference_mode()
+def sequence_features(base: nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], pooling: str) -> Tensor:
+    """Pooled states [n, d] of many prompts, 256 at a time."""
+    parts = [prompts[start : start + 256] for start in range(0, len(prompts), 256)]
+    return torch.cat([text_features(base, tokenizer(part), pooling) for part in parts])
