@@ -39,10 +39,9 @@ def reverberate(x: Tensor, rate: int, rng: Rng) -> Tensor:
     tail = torch.from_numpy(rng.standard_normal(n).astype(np.float32)) * torch.logspace(0, -3, n)
     tail = tail / tail.norm() * 10 ** (-rng.uniform(0, 12) / 20)
     tail[0] += 1.0
-    size = (
-        1 << (len(x) + n - 1).bit_length()
-    )  # a power of two: torchaudio's fftconvolve takes the odd length, 8x slower
-    return torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(tail, size), size)[: len(x)]
+    size = 1 << (len(x) + n - 1).bit_length()  # torchaudio's fftconvolve takes the odd length, several times slower
+    wet: Tensor = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(tail, size), size)
+    return wet[: len(x)]
 
 
 def place(x: Tensor, length: int, rng: Rng) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from training.augment import mixture
 from training.recordings import WaveformStore
@@ -31,11 +32,11 @@ class PoolSpec:
     seed: int = 0
 
     def chunk(self, number: int) -> Path:
-        return self.folder / f"chunk-{number:05d}.npz"
+        return self.folder / f"chunk-{number:05d}"
 
 
 def make_chunk(spec: PoolSpec, store: WaveformStore, tagger: Tagger, number: int) -> None:
-    """Write one chunk: waveforms int16 [512, n], logits float16 [512, 527], features float16 [512, 384], sources."""
+    """Write one chunk, a folder of arrays (see `Pool`), whole or not at all."""
     rng = np.random.default_rng((spec.seed, number))
     rate, length = FRONT_END.sample_rate, FRONT_END.window_samples
     weights = store.weights()
@@ -50,14 +51,11 @@ def make_chunk(spec: PoolSpec, store: WaveformStore, tagger: Tagger, number: int
     batches = torch.from_numpy(waveforms.astype(np.float32) / 32767.0).split(32)
     logits, features = zip(*(tagger.tag(batch) for batch in batches), strict=True)
     partial = spec.chunk(number).with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(
-            file,
-            waveforms=waveforms,
-            logits=torch.cat(logits).half().numpy(),
-            features=torch.cat(features).half().numpy(),
-            sources=sources,
-        )
+    partial.mkdir(exist_ok=True)
+    np.save(partial / "waveforms.npy", waveforms)
+    np.save(partial / "logits.npy", torch.cat(logits).half().numpy())
+    np.save(partial / "features.npy", torch.cat(features).half().numpy())
+    np.save(partial / "sources.npy", sources)
     partial.rename(spec.chunk(number))
 
 
@@ -84,3 +82,28 @@ def make_pool(spec: PoolSpec, chunks: int, processes: int = 2) -> None:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise RuntimeError("a pool process failed; what it had made is kept")
+
+
+class Pool:
+    """A made pool: N mixtures and what the tagger heard.
+
+    `logits` float32 [N, 527], `features` float32 [N, 384], `sources` int32 [N, 3] (rows of the waveform store, -1
+    where a mixture has fewer). Waveforms stay on disk and are read a batch at a time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        chunks = sorted(path for path in folder.iterdir() if path.name.startswith("chunk-") and not path.suffix)
+        if not chunks:
+            raise ValueError(f"{folder} holds no finished chunk")
+        self._waveforms = [np.load(chunk / "waveforms.npy", mmap_mode="r") for chunk in chunks]
+        self.logits = torch.from_numpy(np.concatenate([np.load(chunk / "logits.npy") for chunk in chunks])).float()
+        self.features = torch.from_numpy(np.concatenate([np.load(chunk / "features.npy") for chunk in chunks])).float()
+        self.sources = np.concatenate([np.load(chunk / "sources.npy") for chunk in chunks])
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def waveforms(self, rows: Tensor) -> Tensor:
+        """Rows [b] -> windows float32 [b, samples]."""
+        picked = [self._waveforms[row // CHUNK][row % CHUNK] for row in rows.tolist()]
+        return torch.from_numpy(np.stack(picked)).float() / 32767.0
