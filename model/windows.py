@@ -1,0 +1,36 @@
+"""Waveform to windows, with nothing left to chance: the same clip gives the same windows on every run."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from model.config import Padding
+
+Samples = npt.NDArray[np.float32]
+Starts = npt.NDArray[np.int64]
+
+
+def cut(samples: Samples, window: int, hop: int, padding: Padding) -> tuple[Samples, Starts]:
+    """Cut a clip [n] into windows [k, window] that begin at `starts` [k], both in samples.
+
+    Windows begin at 0, hop, 2 x hop, …; where they leave a tail, a last one is aligned to the clip's end. A clip
+    shorter than the window is padded: tiled and cut (`repeat`), or followed by silence (`zero`).
+    Raises ValueError for an empty clip.
+    """
+    if len(samples) == 0:
+        raise ValueError("an empty clip has no windows")
+    if len(samples) <= window:
+        return pad(samples, window, padding)[np.newaxis], np.zeros(1, np.int64)
+    last = len(samples) - window
+    starts = np.arange(0, last + 1, hop, dtype=np.int64)
+    if starts[-1] != last:
+        starts = np.append(starts, last)
+    return np.stack([samples[start : start + window] for start in starts]), starts
+
+
+def pad(samples: Samples, window: int, padding: Padding) -> Samples:
+    """A clip [n <= window] as one window."""
+    if padding == "repeat":
+        return np.resize(samples, window)
+    return np.pad(samples, (0, window - len(samples)))
