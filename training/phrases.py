@@ -26,13 +26,22 @@ class ClassPhrases:
     generic: bool = False
 
 
-def read_phrases(path: Path = PHRASES) -> list[ClassPhrases]:
-    """The classes in the tagger's order."""
+def read_phrases(classes: Sequence[str], path: Path = PHRASES) -> list[ClassPhrases]:
+    """The phrases of each class, in the order of `classes`: its name, the parts of its name, what the file adds.
+
+    Raises ValueError where the file names a class that is not among them.
+    """
     with path.open(encoding="utf-8") as file:
         rows = yaml.safe_load(file)
+    if unknown := {*rows["phrases"], *rows["generic"]} - set(classes):
+        raise ValueError(f"{path.name} has phrases for unknown classes: {sorted(unknown)}")
     return [
-        ClassPhrases(str(name), tuple(map(str, row["phrases"])), bool(row.get("generic", False)))
-        for name, row in rows.items()
+        ClassPhrases(
+            name,
+            tuple(dict.fromkeys([*name.lower().split(", "), *rows["phrases"].get(name, ())])),
+            name in rows["generic"],
+        )
+        for name in classes
     ]
 
 
