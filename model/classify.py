@@ -1,0 +1,91 @@
+"""Labels against audio embeddings: which prompts to embed, and the scores that come of them. Arrays only, no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from model import scores
+from model.prompts import Embeddings, Label, ensemble, prompts_of
+
+Activation = Literal["softmax", "sigmoid"]
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`similarity` and `score` are [..., labels], `none_of_these` [...] where it was asked for."""
+
+    similarity: Array
+    score: Array
+    none_of_these: Array | None
+
+
+@dataclass(frozen=True)
+class LabelEmbeddings:
+    """One row a label: `positive` [labels, d], `negative` [labels, d] (zeros without), `background` [prompts, d]."""
+
+    positive: Embeddings
+    negative: Embeddings
+    has_negative: npt.NDArray[np.bool_]
+    background: Embeddings
+
+    def score(self, audio: Embeddings, scale: float, activation: Activation, none_of_these: bool = False) -> Scores:
+        """Score L2-normalised audio embeddings [..., d] with the checkpoint's logit `scale`."""
+        similarity = (audio @ self.positive.T).astype(np.float64)
+        negative = None
+        if self.has_negative.any():
+            negative = np.where(self.has_negative, (audio @ self.negative.T).astype(np.float64), -np.inf)
+        label_logits = scores.logits(similarity, scale, negative)
+        background = (audio @ self.background.T).astype(np.float64)
+        open_set, none = scores.open_set_softmax(label_logits, background, scale)
+        if activation == "sigmoid":
+            score = scores.contrast_sigmoid(label_logits, background, scale)
+        else:
+            score = open_set if none_of_these else scores.softmax(label_logits)
+        return Scores(similarity, score, none if none_of_these else None)
+
+
+@dataclass(frozen=True)
+class LabelPrompts:
+    """The prompts that a list of labels needs embedded."""
+
+    labels: tuple[Label, ...]
+    template: str
+    background: tuple[str, ...]
+
+    @property
+    def prompts(self) -> list[str]:
+        """Every prompt once, in a fixed order."""
+        positive = [prompt for label in self.labels for prompt in prompts_of(label, self.template)]
+        negative = [prompt for label in self.labels for prompt in label.negative_prompts]
+        return list(dict.fromkeys([*positive, *negative, *self.background]))
+
+    def assemble(self, embeddings: Mapping[str, Embeddings]) -> LabelEmbeddings:
+        """From the embedding [d] of each prompt to one row a label. Raises KeyError for a prompt without one."""
+
+        def row(prompts: Iterable[str]) -> Embeddings:
+            return ensemble(np.stack([embeddings[prompt] for prompt in prompts]))
+
+        positive = np.stack([row(prompts_of(label, self.template)) for label in self.labels])
+        has_negative = np.array([bool(label.negative_prompts) for label in self.labels])
+        negative = np.zeros_like(positive)
+        for index in np.flatnonzero(has_negative):
+            negative[index] = row(self.labels[index].negative_prompts)
+        background = np.stack([embeddings[prompt] for prompt in self.background])
+        return LabelEmbeddings(positive, negative, has_negative, background)
+
+
+def clip_embedding(windows: Embeddings) -> Embeddings:
+    """Window embeddings [k, d] of one clip -> its embedding [d]: their mean, normalised."""
+    return ensemble(windows)
+
+
+def ranked(names: Sequence[str], score: Array, similarity: Array, top_k: int | None) -> list[tuple[str, float, float]]:
+    """(name, score, similarity) best first; equal scores keep the order of the labels."""
+    order = np.argsort(-score, kind="stable")[:top_k]
+    return [(names[i], float(score[i]), float(similarity[i])) for i in order]
