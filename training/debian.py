@@ -59,9 +59,17 @@ def listed(text: str, separator: str | None = None) -> tuple[str, ...]:
 # Words of a file name that tell where a sound is used or how it is stored, never what is heard.
 UNSAID = frozenset(
     listed(
-        """a alt and bg bgm copy cut default desc en env final fx high la left len long loop looped low lr main max mid
-        min misc mono mp mt new no of ogg old orig part ref right sample sfx short slot snd song sound sounds stereo
-        take test the theme track ui us var variant ver version vol wav"""
+        """a alt and bg bgm copy cut default desc en env final fx high homedecor la left len long loop looped low lr main
+        max mid min misc mono mp mt new no of ogg old orig part ref right sample sfx short slot snd song sound sounds
+        stereo take test the theme track ui us var variant ver version vol wav xpanes"""
+    )
+)
+
+# Words for what happens to a figure of a game: what is heard then is anyone's guess.
+EVENTS = frozenset(
+    listed(
+        """ack activate affirm ambient arrive attack bonus button complete dead death destroyed die hit hurt leave magic
+        menu miss pain ready select selected selection upgrade win lose lost victory year"""
     )
 )
 FOLDERS = {"music": "music", "musics": "music", "voice": "speech", "voices": "speech", "speech": "speech"}
@@ -130,6 +138,8 @@ def label_of(path: str) -> str:
         if folder in FOLDERS:
             return FOLDERS[folder]
     said = [word for word in words(Path(path).stem) if word not in UNSAID and len(word) > 1]
+    if EVENTS.intersection(said):
+        return ""
     label = " ".join(dict.fromkeys(said))
     return label if re.search(r"[a-z]*[aeiouy][a-z]*", label) and len(label) > 2 else ""
 
@@ -158,7 +168,8 @@ def from_cat(path: str, data: bytes) -> Iterator[Found]:
     for number in range(count):
         offset, size = struct.unpack_from("<II", data, number * 8)
         start = (offset & 0x7FFFFFFF) + 1 + data[offset & 0x7FFFFFFF]
-        name = data[(offset & 0x7FFFFFFF) + 1 : start].split(b"\0")[0].decode("latin-1").replace("/", " ")
+        credit = data[(offset & 0x7FFFFFFF) + 1 : start].split(b"\0")[0].decode("latin-1").replace("/", " ")
+        name = credit.split('"')[1] if credit.count('"') > 1 else credit
         yield Found(f"{path}/{number:03d} {name}.wav", data[start : start + size])
 
 

@@ -22,6 +22,7 @@ from training import debian
         ("LRTrain-slowing-down_01_LA-cut.ogg", "train slowing down"),
         ("default_dirt_footstep.2.ogg", "dirt footstep"),
         ("rain_loop_rain.ogg", "rain"),
+        ("horse-die_2.ogg", ""),
         ("1f-0.wav", ""),
         ("sound002.wav", ""),
         ("Music/Olympics.ogg", "music"),
@@ -68,8 +69,8 @@ def test_sounds_are_found_in_folders_and_in_archives(tmp_path: Path) -> None:
 
 def test_a_sound_set_names_its_sounds() -> None:
     header = struct.pack("<II", 8, 4)
-    (found,) = debian.from_cat("set.cat", header + b"\x04horn" + b"RIFF")
-    assert (found.path, found.data) == ("set.cat/000 horn.wav", b"RIFF")
+    (found,) = debian.from_cat("set.cat", header + b'\x14"Horn". By somebody\0' + b"RIFF")
+    assert (found.path, found.data) == ("set.cat/000 Horn.wav", b"RIFF")
 
 
 def test_midi_counts_in_groups_of_seven_bits() -> None:
