@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,20 +86,18 @@ def make_pool(spec: PoolSpec, chunks: int, processes: int = 2) -> None:
 
 
 class Pool:
-    """A made pool: N mixtures and what the tagger heard.
+    """Made pools, end to end: N mixtures and what the tagger heard.
 
-    `logits` float32 [N, 527], `features` float32 [N, 384], `sources` int32 [N, 3] (rows of the waveform store, -1
-    where a mixture has fewer). Waveforms stay on disk and are read a batch at a time.
+    `logits` float32 [N, 527], `features` float32 [N, 384]. Waveforms stay on disk and are read a batch at a time.
     """
 
-    def __init__(self, folder: Path) -> None:
-        chunks = sorted(path for path in folder.iterdir() if path.name.startswith("chunk-") and not path.suffix)
+    def __init__(self, folders: Sequence[Path]) -> None:
+        chunks = [path for folder in folders for path in sorted(folder.glob("chunk-?????"))]
         if not chunks:
-            raise ValueError(f"{folder} holds no finished chunk")
+            raise ValueError(f"no finished chunk in {', '.join(map(str, folders))}")
         self._waveforms = [np.load(chunk / "waveforms.npy", mmap_mode="r") for chunk in chunks]
         self.logits = torch.from_numpy(np.concatenate([np.load(chunk / "logits.npy") for chunk in chunks])).float()
         self.features = torch.from_numpy(np.concatenate([np.load(chunk / "features.npy") for chunk in chunks])).float()
-        self.sources = np.concatenate([np.load(chunk / "sources.npy") for chunk in chunks])
 
     def __len__(self) -> int:
         return len(self.logits)

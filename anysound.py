@@ -1,0 +1,270 @@
+"""The command `anysound`: every part of the project behind one name. Each command imports only what it needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
+    from model.classify import Activation
+
+app = typer.Typer(
+    name="anysound", help="Classify any sound with any labels.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+checkpoint_app = typer.Typer(help="Look at checkpoints.", no_args_is_help=True)
+app.add_typer(checkpoint_app, name="checkpoint")
+
+out = Console(markup=False, highlight=False)
+err = Console(stderr=True, markup=False, highlight=False)
+
+ModelOption = Annotated[Path | None, typer.Option("--model", help="A checkpoint directory; the bundled one if absent.")]
+
+
+def fail(message: str) -> typer.Exit:
+    """Say why on stderr; raise the result to end with status 2."""
+    err.print(message, style="red")
+    return typer.Exit(2)
+
+
+def open_checkpoint(folder: Path | None) -> Checkpoint:
+    from model.checkpoint import DEFAULT, CheckpointError, load
+
+    try:
+        return load(folder or DEFAULT)
+    except CheckpointError as error:
+        raise fail(str(error)) from None
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def serve(context: typer.Context) -> None:
+    """Serve a checkpoint over HTTP. Every option is also an ANYSOUND_* variable; see `anysound serve --help`."""
+    from service.supervisor import main
+
+    raise typer.Exit(main(context.args))
+
+
+@app.command()
+def classify(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings in any common format.")],
+    label: Annotated[list[str], typer.Option("--label", "-l", help="A label; give the option once for each.")],
+    template: Annotated[str | None, typer.Option(help="Prompt with one {label}; the checkpoint's if absent.")] = None,
+    activation: Annotated[str, typer.Option(help="softmax: the labels share 1; sigmoid: each for itself.")] = "softmax",
+    top_k: Annotated[int | None, typer.Option(min=1, help="How many scores a file; all if absent.")] = None,
+    none_of_these: Annotated[bool, typer.Option("--none-of-these", help="Add the open-set score.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, for programs.")] = False,
+    model: ModelOption = None,
+) -> None:
+    """Score recordings against labels. Exit status 1 where a file could not be read."""
+    from model.audio import AudioError
+    from model.classify import LabelPrompts, clip_embedding, ranked
+    from model.embed import clip_windows, embed_prompts, embed_windows
+    from model.prompts import Label, check_template
+
+    kind = checked_activation(activation, label, none_of_these)
+    checkpoint = open_checkpoint(model)
+    try:
+        check_template(template or checkpoint.config.prompts.template)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    prompts = LabelPrompts(
+        tuple(map(Label, label)),
+        template or checkpoint.config.prompts.template,
+        checkpoint.config.prompts.background,
+    )
+    texts = prompts.prompts
+    labels = prompts.assemble(dict(zip(texts, embed_prompts(checkpoint, texts), strict=True)))
+    failed = False
+    with Progress(console=err, transient=True, disable=len(files) < 2 or not err.is_terminal) as progress:
+        for file in progress.track(files, description="classifying"):
+            try:
+                windows, _ = clip_windows(file, checkpoint)
+            except (AudioError, OSError) as error:
+                failed = True
+                report_failure(file, error, as_json)
+                continue
+            audio = clip_embedding(embed_windows(checkpoint, windows))
+            scores = labels.score(audio, checkpoint.logit_scale, kind, none_of_these)
+            rows = ranked(label, scores.score, scores.similarity, top_k)
+            none = None if scores.none_of_these is None else float(scores.none_of_these)
+            if as_json:
+                print_json(file, rows, none)
+            else:
+                print_table(file, rows, none)
+    raise typer.Exit(1 if failed else 0)
+
+
+def checked_activation(activation: str, labels: list[str], none_of_these: bool) -> Activation:
+    if len(set(labels)) != len(labels):
+        raise fail("a label is given twice")
+    if not all(name.strip() for name in labels):
+        raise fail("a label is empty")
+    if activation == "sigmoid":
+        return "sigmoid"
+    if activation != "softmax":
+        raise fail(f"unknown activation {activation!r}: softmax or sigmoid")
+    if len(labels) == 1 and not none_of_these:
+        raise fail("softmax over one label is always 1: give more labels, --none-of-these, or --activation sigmoid")
+    return "softmax"
+
+
+def report_failure(file: Path, error: Exception, as_json: bool) -> None:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if as_json:
+        code = getattr(error, "code", "unreadable")
+        out.out(json.dumps({"name": str(file), "error": {"code": code, "detail": reason}}, ensure_ascii=False))
+    else:
+        err.print(f"{file}: {reason}", style="red", soft_wrap=True)
+
+
+def print_json(file: Path, rows: list[tuple[str, float, float]], none: float | None) -> None:
+    scores = [{"label": name, "score": score, "similarity": similarity} for name, score, similarity in rows]
+    result: dict[str, Any] = {"name": str(file), "scores": scores}
+    if none is not None:
+        result["none_of_these"] = none
+    out.out(json.dumps(result, ensure_ascii=False))
+
+
+def print_table(file: Path, rows: list[tuple[str, float, float]], none: float | None) -> None:
+    table = Table(title=str(file), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("label", overflow="fold")
+    table.add_column("score", justify="right")
+    table.add_column("similarity", justify="right")
+    for name, score, similarity in rows:
+        table.add_row(name, f"{score:.3f}", f"{similarity:+.3f}")
+    if none is not None:
+        table.add_row("(none of these)", f"{none:.3f}", "")
+    out.print(table)
+
+
+@app.command()
+def embed(
+    texts: Annotated[list[str] | None, typer.Option("--text", help="A text to embed.")] = None,
+    files: Annotated[list[Path] | None, typer.Option("--audio", help="A recording to embed.")] = None,
+    model: ModelOption = None,
+) -> None:
+    """Print L2-normalised embeddings, one JSON object a line: texts first, then recordings."""
+    from model.audio import AudioError
+    from model.classify import clip_embedding
+    from model.embed import clip_windows, embed_prompts, embed_windows
+
+    if not texts and not files:
+        raise fail("nothing to embed: give --text or --audio")
+    checkpoint = open_checkpoint(model)
+    if texts:
+        for text, vector in zip(texts, embed_prompts(checkpoint, texts), strict=True):
+            out.out(json.dumps({"text": text, "embedding": vector.tolist()}, ensure_ascii=False))
+    failed = False
+    for file in files or ():
+        try:
+            vector = clip_embedding(embed_windows(checkpoint, clip_windows(file, checkpoint)[0]))
+        except (AudioError, OSError) as error:
+            failed = True
+            report_failure(file, error, as_json=True)
+            continue
+        out.out(json.dumps({"name": str(file), "embedding": vector.tolist()}, ensure_ascii=False))
+    raise typer.Exit(1 if failed else 0)
+
+
+@checkpoint_app.command("info")
+def checkpoint_info(folder: Annotated[Path | None, typer.Argument(help="The bundled one if absent.")] = None) -> None:
+    """What a checkpoint is: name, fingerprint, front end, encoders, sizes, sources, figures."""
+    checkpoint = open_checkpoint(folder)
+    config = checkpoint.config
+    clap = checkpoint.model
+    front_end = config.front_end
+    rows = {
+        "name": config.name,
+        "fingerprint": checkpoint.fingerprint,
+        "licence": config.licence or "not stated",
+        "front end": (
+            f"{front_end.sample_rate} Hz, window {front_end.window_length}, hop {front_end.hop_length}, "
+            f"{front_end.mel_bins} {front_end.mel_scale} mel bins {front_end.f_min:g}-{front_end.f_max:g} Hz"
+        ),
+        "windows": f"{front_end.window_s:g} s every {front_end.window_hop_s:g} s, padding {front_end.padding}",
+        "audio encoder": f"{config.audio_encoder.kind}, {parameters(clap.audio_encoder):.2f} M parameters",
+        "text encoder": (
+            f"{config.text_encoder.package or 'in the checkpoint'}, {parameters(clap.caption_encoder):.2f} M parameters"
+        ),
+        "joint dimension": str(config.joint_dim),
+        "logit scale": f"{checkpoint.logit_scale:.2f}",
+        "template": config.prompts.template,
+        "background": ", ".join(config.prompts.background),
+        "sources": "\n".join(config.sources) or "not stated",
+        "training": json.dumps(config.training, ensure_ascii=False) if config.training else "not stated",
+    }
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    out.print(table)
+
+
+def parameters(module: Any) -> float:
+    return sum(p.numel() for p in module.parameters()) / 1e6
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="A data set, or a folder of data sets.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="A task; give it once for each. All that are there if absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    model: ModelOption = None,
+) -> None:
+    """Zero-shot accuracy on data sets in their official layouts."""
+    from evaluation.tasks import TASKS, LayoutError
+    from evaluation.zero_shot import evaluate as run
+
+    if unknown := sorted(set(task or ()) - TASKS.keys()):
+        raise fail(f"unknown task {unknown[0]}; there are {', '.join(TASKS)}")
+    checkpoint = open_checkpoint(model)
+    results = []
+    for name in task or TASKS:
+        try:
+            clips = TASKS[name].clips(data)
+        except LayoutError as error:
+            if task:
+                raise fail(str(error)) from None
+            continue
+        with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+            results.append(run(checkpoint, TASKS[name], clips, progress))
+    if not results:
+        raise fail(f"{data} holds none of the data sets: {', '.join(TASKS)}")
+    if as_json:
+        rows = [{"task": r.task, "clips": r.clips, "accuracy": r.accuracy, "recalls": r.recalls} for r in results]
+        out.out(json.dumps({"model": checkpoint.config.name, "fingerprint": checkpoint.fingerprint, "tasks": rows}))
+        return
+    table = Table(title=f"{checkpoint.config.name} {checkpoint.fingerprint[:12]}, zero-shot", box=None, pad_edge=False)
+    for column in ("task", "classes", "clips", "accuracy", "weakest class"):
+        table.add_column(column, justify="left" if column in ("task", "weakest class") else "right")
+    for result in results:
+        weakest, recall = min(result.recalls.items(), key=lambda item: item[1])
+        table.add_row(
+            result.title,
+            str(len(result.classes)),
+            str(result.clips),
+            f"{result.accuracy:.3f}",
+            f"{weakest} {recall:.2f}",
+        )
+        for line in result.unreadable:
+            err.print(f"unreadable: {line}", style="red")
+    out.print(table)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
