@@ -59,9 +59,9 @@ def listed(text: str, separator: str | None = None) -> tuple[str, ...]:
 # Words of a file name that tell where a sound is used or how it is stored, never what is heard.
 UNSAID = frozenset(
     listed(
-        """a alt and bg bgm copy cut default desc en env final fx high homedecor la left len long loop looped low lr main
-        max mid min misc mono mp mt new no of ogg old orig part ref right sample sfx short slot snd song sound sounds
-        stereo take test the theme track ui us var variant ver version vol wav xpanes"""
+        """a alt and bg bgm copy cut default desc en env final fx high homedecor la left len long loop looped low lr
+        main max mid min misc mono mp mt new no of ogg old orig part ref right sample sfx short slot snd song sound
+        sounds stereo take test the theme track ui us var variant ver version vol wav xpanes"""
     )
 )
 
@@ -154,27 +154,29 @@ def evenly(items: Sequence[T], limit: int) -> list[T]:
 # Containers
 
 
-def from_zip(path: str, data: bytes) -> Iterator[Found]:
+def from_zip(name: str, path: Path) -> Iterator[Found]:
     """Yield the files of a zip archive; many games keep theirs in one under another suffix."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in sorted(archive.namelist()):
-            if Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Found(f"{path}/{name}", archive.read(name))
+    with zipfile.ZipFile(path) as archive:
+        for member in sorted(archive.namelist()):
+            if Path(member).suffix.lower() in AUDIO_SUFFIXES:
+                yield Found(f"{name}/{member}", archive.read(member))
 
 
-def from_cat(path: str, data: bytes) -> Iterator[Found]:
+def from_cat(name: str, path: Path) -> Iterator[Found]:
     """Yield the sounds of an OpenTTD sound set: (offset, size) pairs, then name and WAVE data of each sound."""
+    data = path.read_bytes()
     count = (struct.unpack_from("<I", data)[0] & 0x7FFFFFFF) // 8
     for number in range(count):
         offset, size = struct.unpack_from("<II", data, number * 8)
         start = (offset & 0x7FFFFFFF) + 1 + data[offset & 0x7FFFFFFF]
         credit = data[(offset & 0x7FFFFFFF) + 1 : start].split(b"\0")[0].decode("latin-1").replace("/", " ")
-        name = credit.split('"')[1] if credit.count('"') > 1 else credit
-        yield Found(f"{path}/{number:03d} {name}.wav", data[start : start + size])
+        title = credit.split('"')[1] if credit.count('"') > 1 else credit
+        yield Found(f"{name}/{number:03d} {title}.wav", data[start : start + size])
 
 
-def from_rcc(path: str, data: bytes) -> Iterator[Found]:
+def from_rcc(name: str, path: Path) -> Iterator[Found]:
     """Yield the audio of a Qt resource file: a tree of nodes, whose names and data lie in blocks of their own."""
+    data = path.read_bytes()
     version, tree, blobs, names = struct.unpack_from(">4I", data, 4)
     node_size = 22 if version >= 2 else 14
 
@@ -196,10 +198,10 @@ def from_rcc(path: str, data: bytes) -> Iterator[Found]:
             if not flags & 4:  # 4: Zstandard
                 yield Found(here, zlib.decompress(blob[4:]) if flags & 1 else blob)
 
-    yield from walk(0, path)
+    yield from walk(0, name)
 
 
-CONTAINERS: dict[str, Callable[[str, bytes], Iterator[Found]]] = {
+CONTAINERS: dict[str, Callable[[str, Path], Iterator[Found]]] = {
     ".cat": from_cat,
     ".rcc": from_rcc,
     **dict.fromkeys(ZIP_SUFFIXES, from_zip),
@@ -215,7 +217,7 @@ def collect(root: Path) -> Iterator[Found]:
             yield Found(name, path.read_bytes())
         elif suffix in CONTAINERS:
             try:
-                yield from CONTAINERS[suffix](name, path.read_bytes())
+                yield from CONTAINERS[suffix](name, path)
             except (zipfile.BadZipFile, struct.error, zlib.error, UnicodeDecodeError, IndexError):
                 log.warning("%s is not what its suffix says", name)
 

@@ -67,9 +67,10 @@ def test_sounds_are_found_in_folders_and_in_archives(tmp_path: Path) -> None:
     assert [found.path for found in debian.collect(tmp_path)] == ["moo.wav", "pak0.pk3/sound/bark.ogg"]
 
 
-def test_a_sound_set_names_its_sounds() -> None:
+def test_a_sound_set_names_its_sounds(tmp_path: Path) -> None:
     header = struct.pack("<II", 8, 4)
-    (found,) = debian.from_cat("set.cat", header + b'\x14"Horn". By somebody\0' + b"RIFF")
+    (tmp_path / "set.cat").write_bytes(header + b'\x14"Horn". By somebody\0' + b"RIFF")
+    (found,) = debian.collect(tmp_path)
     assert (found.path, found.data) == ("set.cat/000 Horn.wav", b"RIFF")
 
 
