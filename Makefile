@@ -1,0 +1,55 @@
+# Every target sets up what it needs, and nothing twice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_TEST := $(VENV)/.ready-test
+DATA ?= ../shared/data
+RUN ?= runs/default
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-slow lint format fuzz evaluate train-default clean
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(READY_TEST): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	touch $@
+
+serve: $(READY) ## Serve the bundled checkpoint on 127.0.0.1:8000
+	exec $(BIN)/anysound serve
+
+test: $(READY_TEST) ## Every test but the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(READY_TEST) ## The tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY_TEST) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY_TEST) ## Let ruff put things in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+fuzz: $(READY_TEST) ## 100,000 mutated recordings through audio reading
+	$(BIN)/python -m tests.fuzz.fuzz_audio --inputs 100000
+
+evaluate: $(READY) ## Zero-shot figures of the bundled checkpoint on the data sets under DATA/eval
+	$(BIN)/anysound evaluate --data $(DATA)/eval
+
+train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoint
+	$(BIN)/python -m training.debian $(RUN)/debian
+	$(BIN)/python -m training.default --train $(DATA)/train --debian $(RUN)/debian \
+		--tagger $(DATA)/weights/efficientat_mn04_as.pt --run $(RUN)
+
+clean: ## Remove what was set up
+	rm -rf $(VENV)
