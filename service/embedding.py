@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -70,20 +71,52 @@ class RejectedItem(EmbeddingError):
     """This very item made the forward pass fail, alone in its batch."""
 
 
+@dataclass(frozen=True)
+class Reservation:
+    """Room in one worker's queue, for windows that are still being decoded."""
+
+    worker: int
+    id: int
+
+
 class Embedder(Protocol):
     """Embeds windows [n, window_samples] float32 and prompts. `deadline` is in `time.monotonic()` seconds.
 
-    Cancelling the awaiting task drops the work before it reaches the device.
+    The windows of one call share their fate: one call a clip. Cancelling the awaiting task drops the work before it
+    reaches the device. All methods raise EmbeddingError.
     """
 
     @property
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """Whether a worker is warm and answers."""
+        ...
 
     @property
-    def info(self) -> ModelInfo: ...
+    def alive(self) -> bool:
+        """Whether the workers make progress. A worker that is being restarted does not count against it."""
+        ...
+
+    @property
+    def info(self) -> ModelInfo:
+        """Of the worker heard last. Raises WorkerUnavailable before the first one was ready."""
+        ...
+
+    def reserve(
+        self, windows: int, *, deadline: float, priority: Priority = Priority.INTERACTIVE
+    ) -> AbstractAsyncContextManager[Reservation]:
+        """Room for all clips of a request, before they are decoded: `async with embedder.reserve(n, ...) as room`.
+
+        Entering raises Overloaded, at once, where the queue is full or the deadline cannot be met.
+        """
+        ...
 
     async def embed_audio(
-        self, windows: Vectors, *, deadline: float, priority: Priority = Priority.INTERACTIVE
+        self,
+        windows: Vectors,
+        *,
+        deadline: float,
+        priority: Priority = Priority.INTERACTIVE,
+        reservation: Reservation | None = None,
     ) -> Embedded: ...
 
     async def embed_text(
