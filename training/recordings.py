@@ -94,7 +94,7 @@ class WaveformStore:
             # One scale for all: the augmentation sets the level of each mixture anyway.
             scaled = waveform[: round(max_seconds * sample_rate)] * (0.9 / peak)
             pieces.append((scaled * 32767.0).astype(np.int16))
-            labels.append([recording.caption, *recording.labels] if recording.labels else [])
+            labels.append(list(recording.labels))
         edges = np.cumsum([0, *(len(piece) for piece in pieces)])
         np.save(folder / "samples.npy", np.concatenate(pieces))
         np.save(folder / "edges.npy", edges)
