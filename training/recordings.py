@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from model.audio import AudioError, Limits, load
 
 log = logging.getLogger(__name__)
