@@ -30,7 +30,7 @@ ModelOption = Annotated[Path | None, typer.Option("--model", help="A checkpoint 
 
 def fail(message: str) -> typer.Exit:
     """Say why on stderr; raise the result to end with status 2."""
-    err.print(message, style="red")
+    err.print(message, style="red", soft_wrap=True)
     return typer.Exit(2)
 
 

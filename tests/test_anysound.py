@@ -1,0 +1,106 @@
+"""The command: tables for people, JSON for programs, an exit status for scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner, Result
+
+from anysound import app
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, np.random.default_rng(0).standard_normal(20_000) * 0.1, 8_000)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def classify(model: Path, *arguments: object) -> Result:
+    return run("classify", *arguments, "--model", model)
+
+
+def test_classify_prints_a_table_best_label_first(tiny_folder: Path, recording: Path) -> None:
+    result = classify(tiny_folder, recording, "--label", "dog", "--label", "rain")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert any(recording.name in line for line in lines)
+    scores = [float(line.split()[1]) for line in lines if line.split() and line.split()[0] in ("dog", "rain")]
+    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_classify_json_is_one_object_a_file(tiny_folder: Path, recording: Path) -> None:
+    result = classify(tiny_folder, recording, recording, "-l", "dog", "-l", "rain", "--json", "--none-of-these")
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert first == second
+    assert {score["label"] for score in first["scores"]} == {"dog", "rain"}
+    assert sum(score["score"] for score in first["scores"]) + first["none_of_these"] == pytest.approx(1.0)
+
+
+def test_a_file_that_fails_costs_itself_and_the_exit_status(tiny_folder: Path, recording: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_text("this is text")
+    result = classify(
+        tiny_folder, tmp_path / "broken.wav", recording, tmp_path / "absent.wav", "-l", "dog", "-l", "rain", "--json"
+    )
+    assert result.exit_code == 1
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert ["error" in row for row in rows] == [True, False, True]
+    assert rows[0]["error"]["code"] == "unsupported_audio"
+
+
+@pytest.mark.parametrize("label", ["[red]dog[/red]", "{0.__class__}", "雨", "🐕"])
+def test_a_label_is_printed_as_it_is(tiny_folder: Path, recording: Path, label: str) -> None:
+    assert label in classify(tiny_folder, recording, "-l", label, "-l", "rain").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["-l", "dog"], "softmax over one label"),
+        (["-l", "dog", "-l", "dog"], "given twice"),
+        (["-l", "dog", "-l", " "], "empty"),
+        (["-l", "dog", "-l", "rain", "--activation", "relu"], "relu"),
+        (["-l", "dog", "-l", "rain", "--template", "a sound"], "exactly one"),
+        (["-l", "dog", "-l", "rain", "--top-k", "0"], "top-k"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_status_2(
+    tiny_folder: Path, recording: Path, arguments: list[str], complaint: str
+) -> None:
+    result = classify(tiny_folder, recording, *arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+def test_a_folder_that_is_no_checkpoint_is_named(recording: Path, tmp_path: Path) -> None:
+    result = classify(tmp_path, recording, "-l", "dog", "-l", "rain")
+    assert result.exit_code == 2
+    assert "is not a checkpoint" in result.stderr
+
+
+def test_one_label_is_served_with_sigmoid(tiny_folder: Path, recording: Path) -> None:
+    assert classify(tiny_folder, recording, "-l", "dog", "--activation", "sigmoid").exit_code == 0
+
+
+def test_embed_gives_vectors_of_norm_one(tiny_folder: Path, recording: Path) -> None:
+    result = run("embed", "--text", "a dog", "--audio", recording, "--model", tiny_folder)
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [set(row) for row in rows] == [{"text", "embedding"}, {"name", "embedding"}]
+    for row in rows:
+        assert np.linalg.norm(row["embedding"]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_checkpoint_info_says_what_it_is(tiny_folder: Path) -> None:
+    text = run("checkpoint", "info", tiny_folder).stdout
+    assert "tiny" in text
+    assert "8000 Hz" in text
+    assert "mobilenet" in text
