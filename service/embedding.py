@@ -1,4 +1,4 @@
-"""What an API process may ask of the worker: embeddings for windows and for prompts, and the failures that may come back."""
+"""What an API process may ask of the worker: embeddings of windows and prompts; and what may come back instead."""
 
 from __future__ import annotations
 
