@@ -209,9 +209,7 @@ class WorkerClient:
         if len(payload) > link.max_payload_bytes:
             raise Overloaded("more audio than the queue can ever hold", link.startup_s)
         number = next(self._ids)
-        message = Audio(
-            number, len(windows), priority.value, deadline, None if reservation is None else reservation.id
-        )
+        message = Audio(number, len(windows), priority.value, deadline, None if reservation is None else reservation.id)
         link.load += len(windows)
         try:
             return await self._embedded(link, message, deadline, payload)

@@ -90,8 +90,7 @@ class WorkerStats:
         stats = cls(**data)
         for name in ("batch_size", "batch_duration_s"):
             histograms = {
-                kind: Histogram(tuple(each["bounds"]), each["counts"], each["sum"])
-                for kind, each in data[name].items()
+                kind: Histogram(tuple(each["bounds"]), each["counts"], each["sum"]) for kind, each in data[name].items()
             }
             setattr(stats, name, histograms)
         return stats

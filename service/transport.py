@@ -121,8 +121,7 @@ class Failed:
 
 Message = Hello | Reserve | Release | Audio | Text | Cancel | Info | Beat | Reserved | Done | Failed
 TYPES: dict[str, type[Any]] = {
-    each.__name__: each
-    for each in (Hello, Reserve, Release, Audio, Text, Cancel, Info, Beat, Reserved, Done, Failed)
+    each.__name__: each for each in (Hello, Reserve, Release, Audio, Text, Cancel, Info, Beat, Reserved, Done, Failed)
 }
 Buffer = bytes | memoryview
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -27,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 import zmq
 
+from service import lifeline
 from service.batching import Batch, BatchQueue, Kind, Limits, Refused, Request
 from service.drain import DrainModel
 from service.embedding import ModelInfo, Priority, Vectors
@@ -67,7 +66,7 @@ WARM_UP_BATCHES = (1, 1, 2, 4)
 
 EX_SOFTWARE = 70
 EX_DEVICE = 71
-PR_SET_PDEATHSIG = 1
+EX_CONFIG = 78
 
 
 class Model(Protocol):
@@ -215,8 +214,8 @@ class Worker:
 
     # The main thread
 
-    def serve(self, lifeline: socket.socket | None = None) -> None:
-        """Answer until the other end of `lifeline` is closed. A byte goes in at every beat, the first when ready."""
+    def serve(self, bond: socket.socket | None = None) -> None:
+        """Answer until the other end of the lifeline is closed. A byte goes in at every beat, the first when ready."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = listen(context, self.endpoint, self.max_payload_bytes)
         for number in range(self.in_flight):
@@ -224,16 +223,15 @@ class Worker:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
-        if lifeline is not None:
-            lifeline.setblocking(False)
-            poller.register(lifeline, zmq.POLLIN)
+        if bond is not None:
+            poller.register(bond, zmq.POLLIN)
         next_beat = 0.0
         while True:
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + BEAT_S
-                self._beat(lifeline)
+                self._beat(bond)
             ready = dict(poller.poll(max(0, round((next_beat - time.monotonic()) * 1000))))
-            if lifeline is not None and lifeline.fileno() in ready:
+            if bond is not None and bond.fileno() in ready:
                 break
             if self._wake in ready:
                 os.eventfd_read(self._wake)
@@ -369,7 +367,7 @@ class Worker:
         with contextlib.suppress(zmq.Again):  # a client that does not read loses its answers, never others'
             self._socket.send_multipart([client, *encode(message, payload)], zmq.NOBLOCK, copy=len(payload) < 1 << 16)
 
-    def _beat(self, lifeline: socket.socket | None) -> None:
+    def _beat(self, bond: socket.socket | None) -> None:
         now = time.monotonic()
         with self._work:
             expired = self.queue.expire(now)
@@ -387,19 +385,13 @@ class Worker:
             self._send(client, beat)
         if self.stats_file is not None:
             self.stats.save(self.stats_file)
-        if lifeline is not None:
-            with contextlib.suppress(BlockingIOError, BrokenPipeError):
-                lifeline.send(b".")
-
-
-def die_with_parent() -> None:
-    """The kernel kills this process when the one that started it is gone."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if bond is not None:
+            lifeline.beat(bond)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="anysound-worker", description="Own a model; embed what API processes send.")
-    parser.add_argument("--model", type=Path, required=True, help="checkpoint directory")
+    parser.add_argument("--model", type=Path, help="checkpoint directory; the bundled one if absent")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
     parser.add_argument("--endpoint", required=True, help="ipc:// address to listen on")
@@ -411,13 +403,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     began = time.monotonic()
-    lifeline = None if options.lifeline is None else socket.socket(fileno=options.lifeline)
-    if lifeline is not None:
-        die_with_parent()
+    bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
+    from model.checkpoint import DEFAULT, CheckpointError
     from service.engine import Engine
 
     limits = Limits(batch_seconds=options.max_batch_seconds, queue_seconds=options.max_queue_seconds)
-    engine = Engine(options.model, options.device, options.dtype)
+    try:
+        engine = Engine(options.model or DEFAULT, options.device, options.dtype)
+    except CheckpointError as error:
+        log.critical("%s", error)
+        return EX_CONFIG
     worker = Worker(
         engine,
         options.endpoint,
@@ -429,7 +424,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm_up(engine, worker.queue.drains, worker.window_s)
     worker.startup_s = time.monotonic() - began
     log.info("%s is ready on %s after %.1f s", engine.info.config.name, engine.device, worker.startup_s)
-    worker.serve(lifeline)
+    worker.serve(bond)
     return 0
 
 

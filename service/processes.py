@@ -1,0 +1,210 @@
+"""Processes kept alive: started, restarted when they die or hang, and stopped in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+from service import lifeline
+
+log = logging.getLogger("anysound.supervisor")
+
+TICK_S = 0.25
+FIRST_BACKOFF_S = 0.1
+LAST_BACKOFF_S = 10.0
+STEADY_S = 30.0
+"""A child that lived this long died of something new: it is restarted at once."""
+HANG_S = 60.0
+"""A child that was ready and has been silent for this long is killed."""
+STOP_S = 3.0
+"""How long a worker may take to end once no API process needs it."""
+
+EX_CONFIG = 78
+"""A child that ends so cannot be helped by a restart: its checkpoint or its settings are wrong."""
+
+
+@dataclass
+class Child:
+    """A process to be kept alive. `command` makes its arguments from how often it was restarted."""
+
+    name: str
+    command: Callable[[int], list[str]]
+    inherited: tuple[int, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    bond: socket.socket | None = None
+    restarts: int = 0
+    started: float = 0.0
+    ready: bool = False
+    heard: float = 0.0
+    backoff_s: float = 0.0
+    due: float = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self, now: float) -> None:
+        mine, childs = lifeline.pair()
+        command = [*self.command(self.restarts), "--lifeline", str(childs.fileno())]
+        self.process = subprocess.Popen(  # noqa: S603 - our own modules
+            command,
+            pass_fds=(childs.fileno(), *self.inherited),
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
+        )
+        childs.close()
+        self.bond, self.started, self.heard, self.ready = mine, now, now, False
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.running:
+            self.process.send_signal(number)
+
+    def buried(self) -> int:
+        """Reap the process; its exit status, negative for a signal."""
+        assert self.process is not None  # noqa: S101 - only what was started is buried
+        status = self.process.wait()
+        if self.bond is not None:
+            self.bond.close()
+        self.process, self.bond, self.ready = None, None, False
+        return status
+
+    def schedule(self, now: float) -> None:
+        """Decide when to start again: at once after a steady life, ever later in a crash loop."""
+        steady = now - self.started > STEADY_S
+        self.backoff_s = FIRST_BACKOFF_S if steady or not self.backoff_s else min(2 * self.backoff_s, LAST_BACKOFF_S)
+        self.due = now + self.backoff_s
+        self.restarts += 1
+
+
+class Supervisor:
+    """Keeps workers and API processes alive until SIGTERM or SIGINT.
+
+    SIGTERM drains: the API processes say that they are not ready, go on serving for a while so that a load balancer
+    takes notice, finish what they have accepted and end, all within `drain_s`. SIGINT skips the while. A second signal
+    ends everything at once.
+    """
+
+    def __init__(self, workers: Sequence[Child], apis: Sequence[Child], drain_s: float) -> None:
+        self.workers = list(workers)
+        self.apis = list(apis)
+        self.drain_s = drain_s
+        self.status = 0
+        self._signals: list[signal.Signals] = []
+        self._stop_by: float | None = None
+
+    @property
+    def children(self) -> list[Child]:
+        return [*self.workers, *self.apis]
+
+    def run(self) -> int:
+        """Blocks until everything has stopped; the exit status."""
+        with self._wakeup() as selector:
+            try:
+                for child in self.children:
+                    child.start(time.monotonic())
+                while self._step(time.monotonic()):
+                    selector.select(TICK_S)
+                    with contextlib.suppress(BlockingIOError):
+                        for key in selector.get_map().values():
+                            key.fileobj.recv(64)  # type: ignore[union-attr]
+                self._stop_workers()
+            finally:
+                for child in self.children:
+                    child.signal(signal.SIGKILL)
+                    if child.process is not None:
+                        child.buried()
+        return self.status
+
+    @contextlib.contextmanager
+    def _wakeup(self) -> Iterator[selectors.BaseSelector]:
+        """Signals are noted, and end the wait of the main loop; so does a child's death."""
+
+        def note(number: int, _: FrameType | None) -> None:
+            self._signals.append(signal.Signals(number))
+
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
+        signal.signal(signal.SIGTERM, note)
+        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        old = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            with selectors.DefaultSelector() as selector, reader, writer:
+                selector.register(reader, selectors.EVENT_READ)
+                yield selector
+        finally:
+            signal.set_wakeup_fd(old)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _step(self, now: float) -> bool:
+        """One look at signals and children. False when it is time to go."""
+        while self._signals:
+            number = self._signals.pop(0)
+            if self._stop_by is not None:
+                log.warning("%s again: stopping at once", number.name)
+                return False
+            log.info("%s: draining", number.name)
+            self._stop_by = now + self.drain_s
+            for api in self.apis:
+                api.signal(number)
+        for child in self.children:
+            self._look_after(child, now)
+        if self.status:
+            return False
+        if self._stop_by is None:
+            return True
+        if now > self._stop_by and any(api.running for api in self.apis):
+            log.warning("not drained after %.0f s: stopping", self.drain_s)
+            return False
+        return any(api.running for api in self.apis)
+
+    def _look_after(self, child: Child, now: float) -> None:
+        if child.process is None:
+            if child.due <= now and self._stop_by is None:
+                child.start(now)
+            return
+        if child.process.poll() is not None:
+            self._bury(child, now)
+            return
+        if child.bond is not None and lifeline.heard(child.bond):
+            child.heard = now
+            if not child.ready:
+                child.ready = True
+                log.info("%s is ready after %.1f s", child.name, now - child.started)
+        elif child.ready and now - child.heard > HANG_S:
+            log.error("%s has been silent for %.0f s: killing it", child.name, now - child.heard)
+            child.signal(signal.SIGKILL)
+
+    def _bury(self, child: Child, now: float) -> None:
+        status = child.buried()
+        if self._stop_by is not None:
+            return
+        if status == EX_CONFIG:
+            self.status = 1
+            return
+        child.schedule(now)
+        cause = signal.Signals(-status).name if status < 0 else f"status {status}"
+        log.error("%s ended with %s: starting it again in %.1f s", child.name, cause, child.backoff_s)
+
+    def _stop_workers(self) -> None:
+        for worker in self.workers:
+            worker.signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        for worker in self.workers:
+            if worker.process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(max(0.0, deadline - time.monotonic()))

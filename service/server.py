@@ -1,0 +1,115 @@
+"""An API process: uvicorn on the supervisor's listening socket. `python -m service.server --help`.
+
+SIGTERM drains in order: readiness says no while requests are still served, each answer closes its connection; then no
+new connection is accepted and what was accepted is finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import lifeline
+from service.settings import Settings
+
+BEAT_S = 0.5
+NOTICE_S = 5.0
+"""How long a load balancer is given to notice that this process is not ready, at most half of the drain time."""
+
+
+class Drain:
+    """ASGI middleware: while draining, every answer asks its client to come back on another connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def closing(message: Message) -> None:
+            if self.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, receive, closing if scope["type"] == "http" else send)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that goes on serving for `notice_s` after SIGTERM. SIGINT skips that, a second one skips the rest too."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, notice_s: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._notice_s = notice_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if sig == signal.SIGTERM and not self._drain.draining:
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._notice_s, self._stop)
+        elif self.should_exit:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+        self._drain.draining = True
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+    async def live(self, listener: socket.socket, bond: socket.socket | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        beating = None if bond is None else self._loop.create_task(beat(bond))
+        await self.serve([listener])
+        if beating is not None:
+            beating.cancel()
+
+
+async def beat(bond: socket.socket) -> None:
+    """Tell the supervisor that the event loop turns; end with the supervisor."""
+    while True:
+        if lifeline.heard(bond) is None:
+            os._exit(1)
+        lifeline.beat(bond)
+        await asyncio.sleep(BEAT_S)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="anysound-api", description="Serve HTTP on a socket that is listening.")
+    parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
+    parser.add_argument("--lifeline", type=int, help="descriptor of a socket; the process ends when its other end does")
+    parser.add_argument("endpoints", nargs="+", help="ipc:// addresses of the workers")
+    options = parser.parse_args(arguments)
+
+    bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
+    from service.app import create_app
+
+    settings = Settings()
+    app = create_app(settings, options.endpoints)
+    drain = Drain(app)
+    app.state.drain = drain
+    notice_s = min(NOTICE_S, settings.drain_s / 2)
+    config = uvicorn.Config(
+        drain,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, int(settings.drain_s - notice_s)),
+    )
+    server = Server(config, drain, notice_s)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.live(socket.socket(fileno=options.listener), bond))
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    sys.exit(main())
