@@ -9,6 +9,8 @@ import selectors
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,12 +36,16 @@ EX_CONFIG = 78
 
 @dataclass
 class Child:
-    """A process to be kept alive. `command` makes its arguments from how often it was restarted."""
+    """A process to be kept alive. `command` makes its arguments from how often it was restarted.
+
+    `inherited` are descriptors that it shares; `mourn` is called with its process id when it has died.
+    """
 
     name: str
     command: Callable[[int], list[str]]
     inherited: tuple[int, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    mourn: Callable[[int], None] | None = None
     process: subprocess.Popen[bytes] | None = None
     bond: socket.socket | None = None
     restarts: int = 0
@@ -74,6 +80,8 @@ class Child:
         """Reap the process; its exit status, negative for a signal."""
         assert self.process is not None  # noqa: S101 - only what was started is buried
         status = self.process.wait()
+        if self.mourn is not None:
+            self.mourn(self.process.pid)
         if self.bond is not None:
             self.bond.close()
         self.process, self.bond, self.ready = None, None, False
@@ -107,6 +115,10 @@ class Supervisor:
     def children(self) -> list[Child]:
         return [*self.workers, *self.apis]
 
+    def stop(self) -> None:
+        """As a SIGTERM does; from any thread."""
+        self._signals.append(signal.SIGTERM)
+
     def run(self) -> int:
         """Blocks until everything has stopped; the exit status."""
         with self._wakeup() as selector:
@@ -133,6 +145,9 @@ class Supervisor:
         def note(number: int, _: FrameType | None) -> None:
             self._signals.append(signal.Signals(number))
 
+        if threading.current_thread() is not threading.main_thread():  # only that one hears signals
+            yield selectors.DefaultSelector()
+            return
         reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)
@@ -208,3 +223,8 @@ class Supervisor:
             if worker.process is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The command line of one of our own modules."""
+    return [sys.executable, "-m", name, *arguments]

@@ -105,7 +105,7 @@ class WorkerStats:
         """The counters a worker before this one left, or zeros."""
         try:
             stats = cls.from_json(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls()
         stats.queue_seconds = stats.busy_s = 0.0
         return stats

@@ -7,13 +7,14 @@ import json
 import logging
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from service.devices import devices
-from service.processes import Child, Supervisor
+from service.processes import Child, Supervisor, module
 from service.settings import Settings, parse
 
 log = logging.getLogger("anysound.supervisor")
@@ -29,16 +30,13 @@ def private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def module(name: str, *arguments: str) -> list[str]:
-    """The command line of one of our own modules."""
-    return [sys.executable, "-m", name, *arguments]
-
-
 def children(settings: Settings, folder: Path, listener: socket.socket) -> tuple[list[Child], list[Child]]:
     """The workers, one a device, and the API processes that these settings ask for."""
     names = devices(settings.device)
     endpoints = [f"ipc://{folder}/worker-{number}" for number in range(len(names))]
     environment = settings_environment(settings)
+    metrics = folder / "metrics"  # each API process counts there, so that any of them can be asked for the sums
+    metrics.mkdir()
 
     def worker(number: int) -> Child:
         def command(restarts: int) -> list[str]:
@@ -59,7 +57,13 @@ def children(settings: Settings, folder: Path, listener: socket.socket) -> tuple
         def command(_: int) -> list[str]:
             return module("service.server", "--listener", str(listener.fileno()), *endpoints)
 
-        return Child(f"API process {number}", command, (listener.fileno(),), environment)
+        return Child(
+            f"API process {number}",
+            command,
+            (listener.fileno(),),
+            {**environment, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+            mourn=lambda pid: mark_process_dead(pid, str(metrics)),  # type: ignore[no-untyped-call]
+        )
 
     return [worker(number) for number in range(len(names))], [api(number) for number in range(settings.api_processes)]
 

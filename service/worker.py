@@ -166,14 +166,15 @@ class Worker:
         self._done: SimpleQueue[Finished] = SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._running: dict[int, float] = {}
+        self._ended = False
         self._socket: zmq.Socket[bytes]
 
     # The compute threads
 
     def _compute(self) -> None:
         try:
-            while True:
-                self._run(self._next_batch())
+            while (batch := self._next_batch()) is not None:
+                self._run(batch)
         except DeviceFault as fault:
             log.critical("the device failed: %s", fault)
             os._exit(EX_DEVICE)
@@ -181,9 +182,10 @@ class Worker:
             traceback.print_exc()
             os._exit(EX_SOFTWARE)
 
-    def _next_batch(self) -> Batch:
+    def _next_batch(self) -> Batch | None:
+        """Waits for work; None when the worker ends."""
         with self._work:
-            while True:
+            while not self._ended:
                 now = time.monotonic()
                 batch = self.queue.take(now)
                 if batch.items:
@@ -193,6 +195,7 @@ class Worker:
                 if batch.expired:
                     self._report(Finished(batch))
                 self._work.wait()
+        return None
 
     def _run(self, batch: Batch) -> None:
         started = time.monotonic()
@@ -238,6 +241,9 @@ class Worker:
                 self._answer_all()
             if self._socket in ready:
                 self._receive_all()
+        with self._work:
+            self._ended = True
+            self._work.notify_all()
         self._socket.close()
         context.term()
 
