@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -209,7 +208,7 @@ def checkpoint_info(folder: Annotated[Path | None, typer.Argument(help="The bund
 
 
 def parameters(module: Any) -> float:
-    return sum(p.numel() for p in module.parameters()) / 1e6
+    return float(sum(p.numel() for p in module.parameters())) / 1e6
 
 
 @app.command()
@@ -267,4 +266,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

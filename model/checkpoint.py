@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.clap import Clap
-from model.config import ClapConfig, TextEncoderConfig
+from model.config import BUNDLED, ClapConfig, TextEncoderConfig
 from model.text import TextWeightsError, Tokenizer, package_folder
 
 CONFIG = "config.json"
@@ -32,9 +32,8 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
+DEFAULT = BUNDLED
 PACKAGED = "caption_encoder.base."
-
-DEFAULT = Path(__file__).parent / "checkpoints" / "default"
 
 
 class CheckpointError(ValueError):
@@ -141,6 +140,7 @@ def save(model: Clap, folder: Path, tokenizer: Tokenizer | None = None, dtype: t
     }
     weights = folder / f"{WEIGHTS}.partial"
     save_file(state, weights)
+    weights.chmod(0o644)  # safetensors makes it the owner's alone
     weights.rename(folder / WEIGHTS)
     config = folder / f"{CONFIG}.partial"
     config.write_text(json.dumps(model.config.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")

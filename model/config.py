@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.prompts import check_template
+
+BUNDLED = Path(__file__).parent / "checkpoints" / "default"
+"""The checkpoint that comes with the project."""
 
 MelScale = Literal["slaney", "kaldi"]
 Padding = Literal["repeat", "zero"]

@@ -22,8 +22,9 @@ def mel_matrix(config: FrontEndConfig) -> Tensor:
         bank, _ = kaldi.get_mel_banks(
             config.mel_bins, config.n_fft, config.sample_rate, config.f_min, config.f_max, 100.0, -500.0, 1.0
         )
-        return F.pad(bank, (0, bins - bank.shape[1])).T.contiguous()
-    return torchaudio.functional.melscale_fbanks(
+        padded: Tensor = F.pad(bank, (0, bins - bank.shape[1]))
+        return padded.T.contiguous()
+    slaney: Tensor = torchaudio.functional.melscale_fbanks(
         bins,
         config.f_min,
         config.f_max,
@@ -32,6 +33,7 @@ def mel_matrix(config: FrontEndConfig) -> Tensor:
         norm="slaney",
         mel_scale="slaney",
     )
+    return slaney
 
 
 class LogMel(nn.Module):

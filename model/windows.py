@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from model.config import Padding
+if TYPE_CHECKING:
+    from model.config import Padding
 
 Samples = npt.NDArray[np.float32]
 Starts = npt.NDArray[np.int64]
@@ -15,7 +18,8 @@ def cut(samples: Samples, window: int, hop: int, padding: Padding) -> tuple[Samp
     """Cut a clip [n] into windows [k, window] that begin at `starts` [k], both in samples.
 
     Windows begin at 0, hop, 2 x hop, …; where they leave a tail, a last one is aligned to the clip's end. A clip
-    shorter than the window is padded: tiled and cut (`repeat`), or followed by silence (`zero`).
+    shorter than the window is padded: tiled and cut (`repeat`), or followed by silence (`zero`). Nothing is padded in
+    the middle of a clip, and nothing is cropped at random: equal clips give equal windows, always.
     Raises ValueError for an empty clip.
     """
     if len(samples) == 0:
@@ -26,7 +30,7 @@ def cut(samples: Samples, window: int, hop: int, padding: Padding) -> tuple[Samp
     starts = np.arange(0, last + 1, hop, dtype=np.int64)
     if starts[-1] != last:
         starts = np.append(starts, last)
-    return np.stack([samples[start : start + window] for start in starts]), starts
+    return np.lib.stride_tricks.sliding_window_view(samples, window)[starts], starts
 
 
 def pad(samples: Samples, window: int, padding: Padding) -> Samples:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from model.clap import Clap
-from model.config import ClapConfig, Cnn14Config, FrontEndConfig, ProjectionConfig, TextEncoderConfig
 from model.cnn14 import Cnn14
+from model.config import ClapConfig, Cnn14Config, FrontEndConfig, ProjectionConfig, TextEncoderConfig
 from model.front_end import LogMel
 
 RELEASED = Path(__file__).parents[2].parent / "shared/reference/msclap-2022-state-dict.txt"

@@ -1,0 +1,141 @@
+"""Around every request: its id, its bounds in bytes and seconds, its headers, its metrics and its log line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.classify import Timings
+from service.metrics import IN_PROGRESS, REJECTED, REQUEST_DURATION, STAGE_DURATION
+from service.problems import Code, Problem, respond
+from service.settings import Settings
+
+log = logging.getLogger("anysound.access")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
+SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
+def request_id(headers: Headers) -> str:
+    """The caller's id where it is harmless, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def route_of(scope: Scope) -> str:
+    """The route's template, never the path that was asked for: a metric's labels must stay few."""
+    route = scope.get("route")
+    return getattr(route, "path", "unknown")
+
+
+def server_timing(timings: Timings, total_s: float) -> str:
+    stages = [f"{stage};dur={seconds * 1e3:.2f}" for stage, seconds in timings.stages.items()]
+    return ", ".join([*stages, f"total;dur={total_s * 1e3:.2f}"])
+
+
+class Access:
+    """Pure ASGI: a body that streams is bounded while it streams, whatever Content-Length said."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send, self.settings.max_upload_bytes)
+        IN_PROGRESS.inc()
+        try:
+            async with asyncio.timeout(self.settings.request_timeout_s):
+                await self.app(scope, exchange.receive, exchange.send)
+        except TimeoutError:
+            await exchange.end_with(Problem(Code.DEADLINE_EXCEEDED, "The request took too long."))
+        except Exception:
+            log.exception("request %s failed", exchange.id)
+            await exchange.end_with(Problem(Code.INTERNAL, "The service failed."))
+        finally:
+            IN_PROGRESS.dec()
+            exchange.record(self.settings.log_format)
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._max_bytes = max_bytes
+        self._began = time.perf_counter()
+        self._bytes = 0
+        self.headers = Headers(scope=scope)
+        self.id = request_id(self.headers)
+        self.status = 0
+        self.timings = Timings()
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = self.id
+        state["timings"] = self.timings
+
+    async def receive(self) -> Message:
+        """Raises HTTPException 413 as soon as the body is over its limit."""
+        declared = self.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            raise HTTPException(413)
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._bytes += len(message.get("body", b""))
+            if self._bytes > self._max_bytes:
+                raise HTTPException(413)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.id
+            headers["Server-Timing"] = server_timing(self.timings, time.perf_counter() - self._began)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+    async def end_with(self, problem: Problem) -> None:
+        """Answer with a problem, unless the answer has begun."""
+        if self.status == 0:
+            REJECTED.labels(problem.code.code).inc()
+            await respond(problem, self.id)(self._scope, self._receive, self.send)
+
+    def record(self, log_format: str) -> None:
+        """Metrics, and one line without a prompt, a file name or a key in it."""
+        seconds = time.perf_counter() - self._began
+        route, method = route_of(self._scope), self._scope["method"]
+        method = method if method in METHODS else "other"
+        REQUEST_DURATION.labels(route, method, self.status or 499).observe(seconds)
+        for stage, duration in self.timings.stages.items():
+            STAGE_DURATION.labels(stage).observe(duration)
+        if route in ("/livez", "/readyz", "/startupz", "/metrics"):
+            return
+        line = {
+            "request_id": self.id,
+            "method": method,
+            "route": route,
+            "status": self.status or 499,
+            "ms": round(seconds * 1e3, 2),
+            "bytes": self._bytes,
+            **{f"{stage}_ms": round(duration * 1e3, 2) for stage, duration in self.timings.stages.items()},
+        }
+        if log_format == "json":
+            log.info("%s", json.dumps(line))
+        else:
+            log.info("%s", " ".join(f"{name}={value}" for name, value in line.items()))

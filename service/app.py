@@ -1,0 +1,94 @@
+"""The application of one API process: routes, what they need, and every failure as a problem document."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model.audio import Limits
+from service import routes
+from service.access import Access
+from service.classify import Classifier
+from service.client import WorkerClient
+from service.decode import DecodePool
+from service.keys import Keys
+from service.label_sets import LabelSets
+from service.metrics import REJECTED
+from service.problems import Code, Problem, respond
+from service.prompt_cache import PromptCache
+from service.settings import Settings
+
+BY_STATUS = {
+    400: Code.INVALID_REQUEST,
+    404: Code.NOT_FOUND,
+    405: Code.METHOD_NOT_ALLOWED,
+    413: Code.PAYLOAD_TOO_LARGE,
+}
+
+
+def create_app(settings: Settings, endpoints: Sequence[str]) -> FastAPI:
+    """An application that asks the workers at `endpoints`. Raises KeysError or OSError for an unusable file of keys."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        limits = Limits(max_seconds=settings.max_audio_seconds)
+        async with WorkerClient(endpoints) as embedder, DecodePool(settings.decode_processes, limits) as decoders:
+            app.state.classifier = Classifier(embedder, decoders, PromptCache(embedder, settings.prompt_cache_size))
+            yield
+
+    app = FastAPI(
+        title="anysound",
+        summary="Classify any sound with any labels.",
+        version=version("anysound"),
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.keys = Keys(settings.api_keys_file)
+    app.state.label_sets = LabelSets()
+    app.state.drain = None
+    app.include_router(routes.api)
+    app.include_router(routes.operations)
+    if settings.metrics_port is None:
+        app.add_api_route("/metrics", routes.metrics, include_in_schema=False)
+    app.add_middleware(Access, settings=settings)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    return app
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    REJECTED.labels(problem.code.code).inc()
+    return respond(problem, request.state.request_id)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - registered for nothing else
+    return _answer(request, error)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "str", "LabelIn"))
+    return _answer(request, Problem(Code.INVALID_REQUEST, f"{place}: {first['msg']}"))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = BY_STATUS.get(error.status_code, Code.INVALID_REQUEST)
+    details = {
+        Code.NOT_FOUND: "There is no such route; /docs lists them.",
+        Code.METHOD_NOT_ALLOWED: "The route does not take this method.",
+        Code.PAYLOAD_TOO_LARGE: f"The body is over the limit of {request.app.state.settings.max_upload_bytes} bytes.",
+        Code.INVALID_REQUEST: "The request cannot be read.",
+    }
+    return _answer(request, Problem(code, details[code], headers=dict(error.headers or {})))

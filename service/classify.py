@@ -1,0 +1,225 @@
+"""A request's way from bytes to scores: decode, embed, score. HTTP ends before it and begins again after it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from model.audio import AudioError
+from model.classify import LabelPrompts, Scores, clip_embedding, ranked
+from model.prompts import Embeddings, Label
+from service.decode import Decoded, DecodePool, Shape
+from service.embedding import (
+    DeadlineExceeded,
+    Embedded,
+    Embedder,
+    EmbeddingError,
+    Overloaded,
+    Priority,
+    RejectedItem,
+    Reservation,
+    WorkerUnavailable,
+)
+from service.metrics import DECODE_FAILURES, REJECTED
+from service.problems import BY_CODE, Code, Problem
+from service.prompt_cache import PromptCache
+from service.request import Classify, Clip, Fields
+
+
+@dataclass
+class Timings:
+    """Seconds of each stage. They follow each other on the critical path, so they add up to the request."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, seconds: float) -> None:
+        self.stages[stage] = self.stages.get(stage, 0.0) + max(0.0, seconds)
+
+
+@dataclass(frozen=True)
+class ClipEmbeddings:
+    """A clip that went through: its windows' embeddings [k, d] and when they begin."""
+
+    decoded: Decoded
+    embedded: Embedded
+    decoded_at: float
+
+
+@dataclass(frozen=True)
+class ClipFailure:
+    """A clip that did not; the others still get scores."""
+
+    code: Code
+    detail: str
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When the answer is of no more use, in `time.monotonic()` seconds, and how urgent it is."""
+
+    at: float
+    priority: Priority
+
+
+class Classifier:
+    """Everything that one API process needs to answer a request."""
+
+    def __init__(self, embedder: Embedder, decoders: DecodePool, prompts: PromptCache) -> None:
+        self.embedder = embedder
+        self.decoders = decoders
+        self.prompts = prompts
+
+    async def classify(
+        self, request: Classify, labels: Sequence[Label], deadline: Deadline, timings: Timings
+    ) -> dict[str, Any]:
+        """The contract's answer. Raises Problem where no clip got scores."""
+        try:
+            info = self.embedder.info
+            fields = request.fields
+            template = fields.template or info.config.prompts.template
+            prompts = LabelPrompts(tuple(labels), template, info.config.prompts.background)
+            text = asyncio.create_task(self.prompts.get(prompts.prompts, deadline.priority))
+            try:
+                clips = await self.embed_clips(request.clips, deadline, timings)
+                waited = time.perf_counter()
+                async with asyncio.timeout(deadline.at - time.monotonic()):
+                    embeddings = await text
+                timings.add("text_embed", time.perf_counter() - waited)
+            finally:
+                text.cancel()
+        except (EmbeddingError, TimeoutError) as error:
+            raise problem_of(error) from error
+        began = time.perf_counter()
+        # A thousand labels against a hundred windows is milliseconds of work: not on the event loop.
+        results = await asyncio.to_thread(answer, request.clips, clips, prompts, embeddings, info.logit_scale, fields)
+        timings.add("score", time.perf_counter() - began)
+        return {
+            "model": {"name": info.config.name, "fingerprint": info.fingerprint},
+            "activation": fields.activation,
+            "template": template,
+            "results": results,
+        }
+
+    async def embed_clips(
+        self, clips: Sequence[Clip], deadline: Deadline, timings: Timings
+    ) -> list[ClipEmbeddings | ClipFailure]:
+        """Every clip decoded and embedded, all at once. Raises EmbeddingError for what is no clip's fault, and
+        Problem where every clip failed."""
+        shape = Shape.of(self.embedder.info.config.front_end)
+        began = time.perf_counter()
+        # Each clip has at least one window: what cannot even take those is refused before anything is decoded.
+        async with self.embedder.reserve(len(clips), deadline=deadline.at, priority=deadline.priority) as room:
+            tasks = [asyncio.create_task(self._embed_clip(clip, shape, deadline, room)) for clip in clips]
+            try:
+                done = await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+        self._account(done, began, timings)
+        refuse_if_all_failed(done)
+        return done
+
+    async def _embed_clip(
+        self, clip: Clip, shape: Shape, deadline: Deadline, room: Reservation
+    ) -> ClipEmbeddings | ClipFailure:
+        try:
+            async with asyncio.timeout(deadline.at - time.monotonic()):
+                decoded = await self.decoders.decode(clip.data, shape)
+        except AudioError as error:
+            DECODE_FAILURES.labels(error.reason).inc()
+            return ClipFailure(BY_CODE[error.code], error.detail)
+        decoded_at = time.perf_counter()
+        try:
+            embedded = await self.embedder.embed_audio(
+                decoded.windows, deadline=deadline.at, priority=deadline.priority, reservation=room
+            )
+        except RejectedItem:
+            return ClipFailure(Code.UNSUPPORTED_AUDIO, "The model cannot embed this clip.")
+        return ClipEmbeddings(decoded, embedded, decoded_at)
+
+    @staticmethod
+    def _account(done: Sequence[ClipEmbeddings | ClipFailure], began: float, timings: Timings) -> None:
+        ended = time.perf_counter()
+        embedded = [clip for clip in done if isinstance(clip, ClipEmbeddings)]
+        if not embedded:
+            timings.add("decode", ended - began)
+            return
+        last = max(embedded, key=lambda clip: clip.decoded_at)
+        compute = min(last.embedded.compute_s, ended - last.decoded_at)
+        timings.add("decode", last.decoded_at - began)
+        timings.add("audio_embed", compute)
+        timings.add("queue", ended - last.decoded_at - compute)
+
+
+def problem_of(error: Exception) -> Problem:
+    """What an embedding that could not be had is to a client."""
+    if isinstance(error, Overloaded):
+        return Problem(Code.OVERLOADED, "The service cannot take this work in time.", error.retry_after_s)
+    if isinstance(error, WorkerUnavailable):
+        return Problem(Code.NOT_READY, "The worker is starting.", error.retry_after_s)
+    if isinstance(error, DeadlineExceeded | TimeoutError):
+        return Problem(Code.DEADLINE_EXCEEDED, "The request's deadline passed.")
+    if isinstance(error, RejectedItem):
+        return Problem(Code.INVALID_REQUEST, "labels: the model cannot embed a prompt")
+    return Problem(Code.INTERNAL, "The service failed.")
+
+
+def refuse_if_all_failed(clips: Sequence[ClipEmbeddings | ClipFailure]) -> None:
+    """Raise Problem with the most frequent cause where not one clip went through."""
+    failures = [clip for clip in clips if isinstance(clip, ClipFailure)]
+    for failure in failures:
+        REJECTED.labels(failure.code.code).inc()
+    if len(failures) < len(clips):
+        return
+    code, _ = Counter(failure.code for failure in failures).most_common(1)[0]
+    detail = next(failure.detail for failure in failures if failure.code is code)
+    raise Problem(code, detail if len(failures) == 1 else f"No clip could be used. The first: {detail}")
+
+
+def answer(
+    clips: Sequence[Clip],
+    outcomes: Sequence[ClipEmbeddings | ClipFailure],
+    prompts: LabelPrompts,
+    embeddings: dict[str, Embeddings],
+    scale: float,
+    fields: Fields,
+) -> list[dict[str, Any]]:
+    """The contract's `results`, one entry a clip."""
+    labels = prompts.assemble(embeddings)
+    names = [label.name for label in prompts.labels]
+
+    def scored(scores: Scores, at: int) -> list[dict[str, Any]]:
+        rows = ranked(names, scores.score[at], scores.similarity[at], fields.top_k)
+        return [{"label": name, "score": score, "similarity": similarity} for name, score, similarity in rows]
+
+    results: list[dict[str, Any]] = []
+    for clip, outcome in zip(clips, outcomes, strict=True):
+        if isinstance(outcome, ClipFailure):
+            results.append({"name": clip.name, "error": {"code": outcome.code.code, "detail": outcome.detail}})
+            continue
+        windows = outcome.embedded.vectors
+        audio = clip_embedding(windows)[np.newaxis]
+        whole = labels.score(audio, scale, fields.activation, fields.none_of_these)
+        result: dict[str, Any] = {
+            "name": clip.name,
+            "duration_s": round(outcome.decoded.duration_s, 6),
+            "scores": scored(whole, 0),
+        }
+        if fields.timeline:
+            each = labels.score(windows, scale, fields.activation, fields.none_of_these)
+            decoded = outcome.decoded
+            ends = [min(start + decoded.window_s, decoded.duration_s) for start in decoded.starts_s]
+            result["timeline"] = [
+                {"start_s": start, "end_s": end, "scores": scored(each, at)}
+                for at, (start, end) in enumerate(zip(decoded.starts_s, ends, strict=True))
+            ]
+        if whole.none_of_these is not None:
+            result["none_of_these"] = float(whole.none_of_these[0])
+        results.append(result)
+    return results

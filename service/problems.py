@@ -1,0 +1,63 @@
+"""What goes wrong, as RFC 9457 says it: one exception, one body, whatever the cause."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from http import HTTPStatus
+
+from starlette.responses import JSONResponse
+
+
+class Code(Enum):
+    """The contract's codes and their status."""
+
+    INVALID_REQUEST = ("invalid_request", 422)
+    UNKNOWN_LABEL_SET = ("unknown_label_set", 404)
+    NOT_FOUND = ("not_found", 404)
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
+    PRECONDITION_FAILED = ("precondition_failed", 412)
+    UNAUTHORIZED = ("unauthorized", 401)
+    PAYLOAD_TOO_LARGE = ("payload_too_large", 413)
+    AUDIO_TOO_LONG = ("audio_too_long", 413)
+    UNSUPPORTED_AUDIO = ("unsupported_audio", 415)
+    RATE_LIMITED = ("rate_limited", 429)
+    OVERLOADED = ("overloaded", 503)
+    NOT_READY = ("not_ready", 503)
+    DEADLINE_EXCEEDED = ("deadline_exceeded", 504)
+    INTERNAL = ("internal", 500)
+
+    def __init__(self, code: str, status: int) -> None:
+        self.code = code
+        self.status = status
+
+
+BY_CODE = {code.code: code for code in Code}
+
+
+class Problem(Exception):
+    """Ends a request with a problem document. `detail` is for the person who sent the request."""
+
+    def __init__(
+        self, code: Code, detail: str, retry_after_s: float | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        if retry_after_s is not None:
+            self.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+
+
+def respond(problem: Problem, request_id: str) -> JSONResponse:
+    """The problem as a response."""
+    status = problem.code.status
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": problem.detail,
+        "code": problem.code.code,
+        "request_id": request_id,
+    }
+    return JSONResponse(body, status, problem.headers, media_type="application/problem+json")

@@ -1,0 +1,249 @@
+"""The contract's routes. Thin: parse, ask, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+from model.classify import clip_embedding
+from model.prompts import Embeddings, check_template
+from service import openapi
+from service.classify import Classifier, ClipFailure, Deadline, Timings, problem_of
+from service.embedding import EmbeddingError, Priority
+from service.keys import Keys
+from service.label_sets import LabelSet, LabelSets
+from service.metrics import exposition
+from service.problems import Problem
+from service.request import Clip, LabelIn, check_activation, check_labels, check_text, invalid, parse
+from service.settings import Settings
+
+
+def authorised(request: Request) -> None:
+    """Raise Problem unless the request may come in."""
+    keys: Keys = request.app.state.keys
+    keys.check(request.headers)
+
+
+api = APIRouter(prefix="/v1", dependencies=[Depends(authorised)], responses=openapi.PROBLEMS)
+operations = APIRouter(tags=["operations"])
+
+
+def deadline_of(request: Request) -> Deadline:
+    """From X-Deadline-Ms and X-Priority. Raises Problem where they make no sense."""
+    settings: Settings = request.app.state.settings
+    longest_ms = settings.request_timeout_s * 1e3
+    try:
+        given_ms = float(request.headers.get("x-deadline-ms", longest_ms))
+        priority = Priority(request.headers.get("x-priority", "interactive"))
+    except ValueError:
+        raise invalid("X-Deadline-Ms is a number of milliseconds, X-Priority interactive or bulk") from None
+    if not given_ms > 0:
+        raise invalid("X-Deadline-Ms: more than 0 is needed")
+    return Deadline(time.monotonic() + min(given_ms, longest_ms) / 1e3, priority)
+
+
+@api.post("/classify", openapi_extra=openapi.CLASSIFY, summary="Score recordings against labels")
+async def classify(request: Request) -> JSONResponse:
+    state = request.app.state
+    timings: Timings = request.state.timings
+    deadline = deadline_of(request)
+    began = time.perf_counter()
+    asked = await parse(request, state.settings)
+    timings.add("upload", time.perf_counter() - began)
+    labels, fields = asked.labels, asked.fields
+    if fields.label_set is not None:
+        stored: LabelSet = state.label_sets.get(fields.label_set)
+        labels = stored.labels
+        fields = fields.model_copy(update={"template": fields.template or stored.template})
+        check_activation(len(labels), fields)
+    classifier: Classifier = state.classifier
+    asked = type(asked)(asked.clips, labels, fields)
+    return JSONResponse(await classifier.classify(asked, labels, deadline, timings))
+
+
+class EmbeddingsIn(BaseModel):
+    """The OpenAI shape. `input` is text, or base64 audio where `modality` says so."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    input: str | list[str]
+    modality: Literal["text", "audio"] = "text"
+    encoding_format: Literal["float", "base64"] = "float"
+    model: str | None = None
+
+
+@api.post("/embeddings", summary="Embed texts or recordings")
+async def embeddings(request: Request, body: EmbeddingsIn) -> dict[str, Any]:
+    classifier: Classifier = request.app.state.classifier
+    inputs = [body.input] if isinstance(body.input, str) else body.input
+    settings: Settings = request.app.state.settings
+    limit = settings.max_labels if body.modality == "text" else settings.max_clips
+    if not 1 <= len(inputs) <= limit:
+        raise invalid(f"input: {len(inputs)} items, 1 to {limit} are taken")
+    deadline = deadline_of(request)
+    try:
+        if body.modality == "text":
+            vectors = await embed_texts(classifier, inputs, deadline, settings)
+        else:
+            vectors = await embed_recordings(classifier, inputs, deadline, request.state.timings)
+        info = classifier.embedder.info
+    except EmbeddingError as error:
+        raise problem_of(error) from error
+    return {
+        "object": "list",
+        "model": info.config.name,
+        "data": [
+            {"object": "embedding", "index": index, "embedding": encoded(vector, body.encoding_format)}
+            for index, vector in enumerate(vectors)
+        ],
+    }
+
+
+async def embed_texts(
+    classifier: Classifier, texts: list[str], deadline: Deadline, settings: Settings
+) -> list[Embeddings]:
+    for index, text in enumerate(texts):
+        check_text(text, f"input.{index}", settings)
+    found = await classifier.prompts.get(list(dict.fromkeys(texts)), deadline.priority)
+    return [found[text] for text in texts]
+
+
+async def embed_recordings(
+    classifier: Classifier, encoded_clips: list[str], deadline: Deadline, timings: Timings
+) -> list[Embeddings]:
+    try:
+        clips = [Clip(f"audio-{n}", base64.b64decode(data, validate=True)) for n, data in enumerate(encoded_clips)]
+    except (binascii.Error, ValueError):
+        raise invalid("input: not valid base64") from None
+    outcomes = await classifier.embed_clips(clips, deadline, timings)
+    vectors = []
+    for index, outcome in enumerate(outcomes):
+        # The shape has no place for an error beside the vectors: one bad clip is the request's failure.
+        if isinstance(outcome, ClipFailure):
+            raise Problem(outcome.code, f"input.{index}: {outcome.detail}")
+        vectors.append(clip_embedding(outcome.embedded.vectors))
+    return vectors
+
+
+def encoded(vector: Embeddings, encoding_format: str) -> list[float] | str:
+    if encoding_format == "base64":
+        return base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode()
+    return [float(value) for value in vector]
+
+
+class LabelSetIn(BaseModel):
+    """What is registered under an id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: list[str | LabelIn]
+    template: str | None = Field(None)
+
+
+SetId = Annotated[str, Path(pattern="^[A-Za-z0-9._-]{1,100}$")]
+IfMatch = Annotated[str | None, Header(alias="If-Match")]
+
+
+@api.put("/label-sets/{id}", summary="Register labels under an id")
+async def put_label_set(
+    request: Request, response: Response, id: SetId, body: LabelSetIn, if_match: IfMatch = None
+) -> dict[str, Any]:
+    state = request.app.state
+    if body.template is not None:
+        try:
+            check_template(body.template)
+        except ValueError as error:
+            raise invalid(f"template: {error}") from None
+        check_text(body.template, "template", state.settings)
+    label_set = LabelSet(id, check_labels(body.labels, state.settings), body.template)
+    sets: LabelSets = state.label_sets
+    response.status_code = 201 if sets.put(label_set, if_match) else 200
+    response.headers["ETag"] = label_set.etag
+    return label_set.to_json()
+
+
+@api.get("/label-sets/{id}", summary="A registered label set")
+async def get_label_set(request: Request, response: Response, id: SetId) -> dict[str, Any]:
+    label_set: LabelSet = request.app.state.label_sets.get(id)
+    response.headers["ETag"] = label_set.etag
+    return label_set.to_json()
+
+
+@api.delete("/label-sets/{id}", summary="Forget a label set", status_code=204)
+async def delete_label_set(request: Request, id: SetId, if_match: IfMatch = None) -> None:
+    request.app.state.label_sets.delete(id, if_match)
+
+
+@api.get("/label-sets", summary="All registered label sets")
+async def list_label_sets(request: Request) -> dict[str, Any]:
+    sets: LabelSets = request.app.state.label_sets
+    rows = [{"id": each.id, "labels": len(each.labels), "etag": each.etag} for each in sets.all()]
+    return {"label_sets": rows, "storage": "memory"}
+
+
+@api.get("/model", summary="What is served")
+async def model(request: Request) -> dict[str, Any]:
+    try:
+        info = request.app.state.classifier.embedder.info
+    except EmbeddingError as error:
+        raise problem_of(error) from error
+    settings: Settings = request.app.state.settings
+    config = info.config
+    return {
+        "name": config.name,
+        "fingerprint": info.fingerprint,
+        "licence": config.licence,
+        "sources": list(config.sources),
+        "front_end": config.front_end.model_dump(),
+        "audio_encoder": config.audio_encoder.model_dump(),
+        "joint_dim": config.joint_dim,
+        "logit_scale": info.logit_scale,
+        "template": config.prompts.template,
+        "background": list(config.prompts.background),
+        "device": info.device,
+        "dtype": info.dtype,
+        "limits": {
+            "max_upload_bytes": settings.max_upload_bytes,
+            "max_audio_seconds": settings.max_audio_seconds,
+            "max_clips": settings.max_clips,
+            "max_labels": settings.max_labels,
+            "max_label_chars": settings.max_label_chars,
+            "request_timeout_s": settings.request_timeout_s,
+        },
+    }
+
+
+def health(good: bool, what: str) -> JSONResponse:
+    return JSONResponse({"status": "ok" if good else what}, 200 if good else 503)
+
+
+@operations.get("/livez", summary="The process and the worker make progress")
+async def livez(request: Request) -> JSONResponse:
+    return health(request.app.state.classifier.embedder.alive, "stuck")
+
+
+@operations.get("/readyz", summary="Warm, and not shutting down")
+async def readyz(request: Request) -> JSONResponse:
+    state = request.app.state
+    if state.drain is not None and state.drain.draining:
+        return health(False, "draining")
+    return health(state.classifier.embedder.ready, "the worker is starting")
+
+
+@operations.get("/startupz", summary="Started")
+async def startupz(request: Request) -> JSONResponse:
+    return health(request.app.state.classifier.embedder.ready, "the worker is starting")
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    body = await asyncio.to_thread(exposition, request.app.state.classifier.embedder)
+    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")

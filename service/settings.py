@@ -1,0 +1,66 @@
+"""Every setting of `anysound serve`: one typed field is an ANYSOUND_* variable, a command-line flag and its help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model.config import BUNDLED
+
+MIB = 1 << 20
+
+
+class Settings(BaseSettings):
+    """Serve a checkpoint over HTTP."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ANYSOUND_",
+        extra="ignore",
+        frozen=True,
+        cli_prog_name="anysound serve",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        protected_namespaces=(),
+    )
+
+    model: Path = Field(BUNDLED, description="Checkpoint directory; the bundled one if not set.")
+    device: str = Field("auto", description="auto, cpu, cuda, or a list (cuda:0,cuda:1): a worker process for each.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    api_processes: int = Field(1, ge=1, le=64, description="Processes that answer HTTP.")
+    decode_processes: int = Field(2, ge=1, le=64, description="Sandboxed decoders of each API process.")
+    api_keys_file: Path | None = Field(
+        None, description="File of SHA-256 hashes of API keys; no key is needed without."
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65_535, description="Serve /metrics there and not on the main port."
+    )
+    max_upload_bytes: int = Field(64 * MIB, ge=1, description="Largest request body.")
+    max_audio_seconds: float = Field(600.0, gt=0, description="Longest clip.")
+    max_clips: int = Field(32, ge=1, description="Most clips a request.")
+    max_labels: int = Field(1_000, ge=1, description="Most labels a request.")
+    max_label_chars: int = Field(1_000, ge=1, description="Longest label, prompt or template.")
+    max_queue_seconds: float = Field(600.0, gt=0, description="Most audio that may wait for a worker.")
+    max_batch_seconds: float = Field(160.0, gt=0, description="Most audio in one batch.")
+    prompt_cache_size: int = Field(20_000, ge=0, description="Prompt embeddings kept in each API process.")
+    request_timeout_s: float = Field(30.0, gt=0, description="Longest time from a request's first byte to its answer.")
+    drain_s: float = Field(10.0, ge=0, description="How long requests may take to finish after SIGTERM.")
+    log_format: Literal["json", "text"] = Field("text", description="One line a request: json or text.")
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """Settings from flags, then variables, then defaults. Ends the process with status 2 and one line on nonsense."""
+    try:
+        return Settings(_cli_parse_args=list(arguments))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])).replace("-", "_")
+        print(f"anysound serve: {name} (ANYSOUND_{name.upper()}): {first['msg']}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
