@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from service.settings import Settings
 MAX_FIELDS = 20_000
 MAX_PART_BYTES = 4 << 20
 LISTS = {"labels"}
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class LabelIn(BaseModel):
@@ -112,11 +114,18 @@ def check_labels(labels: list[str | LabelIn], settings: Settings) -> tuple[Label
 
 
 def check_text(text: str, place: str, settings: Settings) -> None:
-    """Raise Problem where a label, prompt or template is empty or too long."""
+    """Raise Problem where a label, prompt or template is empty, too long or no text at all."""
     if not text.strip():
         raise invalid(f"{place}: empty text")
     if len(text) > settings.max_label_chars:
         raise invalid(f"{place}: {len(text)} characters, the limit is {settings.max_label_chars}")
+    check_unicode(text, place)
+
+
+def check_unicode(text: str, place: str) -> None:
+    """Raise Problem for half of a surrogate pair, which JSON can write and UTF-8 cannot."""
+    if SURROGATE.search(text):
+        raise invalid(f"{place}: not Unicode text")
 
 
 def build(raw: Mapping[str, Any], clips: list[Clip], settings: Settings) -> Classify:
@@ -228,6 +237,7 @@ def _json_clip(item: Any, position: int) -> Clip:
     name = item.get("name", f"audio-{position + 1}")
     if not isinstance(name, str):
         raise invalid(f"audio.{position}.name: a string is needed")
+    check_unicode(name, f"audio.{position}.name")
     try:
         return Clip(name, base64.b64decode(item["data"], validate=True))
     except (binascii.Error, ValueError):
