@@ -34,7 +34,7 @@ class Task:
     classes: tuple[str, ...] | None = None
 
     def clips(self, data: Path) -> list[Clip]:
-        """All clips under `data`, or under its sub-folder of the task's name. Raises LayoutError where there is none."""
+        """All clips under `data` or its sub-folder of the task's name. Raises LayoutError where there is none."""
         for root in (data / self.folder, data):
             if clips := self.read(root):
                 return clips

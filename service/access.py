@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.classify import Timings
@@ -59,7 +59,9 @@ class Access:
         IN_PROGRESS.inc()
         try:
             async with asyncio.timeout(self.settings.request_timeout_s):
-                await self.app(scope, exchange.receive, exchange.send)
+                await exchange.run(self.app)
+        except ClientDisconnect:
+            pass  # nobody is left to answer
         except TimeoutError:
             await exchange.end_with(Problem(Code.DEADLINE_EXCEEDED, "The request took too long."))
         except Exception:
@@ -67,7 +69,7 @@ class Access:
             await exchange.end_with(Problem(Code.INTERNAL, "The service failed."))
         finally:
             IN_PROGRESS.dec()
-            exchange.record(self.settings.log_format)
+            exchange.record()
 
 
 class Exchange:
@@ -80,6 +82,8 @@ class Exchange:
         self._max_bytes = max_bytes
         self._began = time.perf_counter()
         self._bytes = 0
+        self._body_ended = asyncio.Event()
+        self._answered = False
         self.headers = Headers(scope=scope)
         self.id = request_id(self.headers)
         self.status = 0
@@ -88,8 +92,28 @@ class Exchange:
         state["request_id"] = self.id
         state["timings"] = self.timings
 
+    async def run(self, app: ASGIApp) -> None:
+        """Let `app` answer, and stop it when the client goes away: nobody would read what it works on."""
+        answering = asyncio.ensure_future(app(self._scope, self.receive, self.send))
+        gone = asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+            if answering.done() or self._answered:
+                await answering
+        finally:
+            answering.cancel()
+            gone.cancel()
+            await asyncio.wait((answering, gone))
+
+    async def _gone(self) -> None:
+        await self._body_ended.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def receive(self) -> Message:
         """Raises HTTPException 413 as soon as the body is over its limit."""
+        if self._body_ended.is_set():
+            await asyncio.Event().wait()  # until `run` sees the client go
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes:
             raise HTTPException(413)
@@ -98,6 +122,8 @@ class Exchange:
             self._bytes += len(message.get("body", b""))
             if self._bytes > self._max_bytes:
                 raise HTTPException(413)
+            if not message.get("more_body", False):
+                self._body_ended.set()
         return message
 
     async def send(self, message: Message) -> None:
@@ -108,6 +134,8 @@ class Exchange:
             headers["Server-Timing"] = server_timing(self.timings, time.perf_counter() - self._began)
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._answered = True
         await self._send(message)
 
     async def end_with(self, problem: Problem) -> None:
@@ -116,7 +144,7 @@ class Exchange:
             REJECTED.labels(problem.code.code).inc()
             await respond(problem, self.id)(self._scope, self._receive, self.send)
 
-    def record(self, log_format: str) -> None:
+    def record(self) -> None:
         """Metrics, and one line without a prompt, a file name or a key in it."""
         seconds = time.perf_counter() - self._began
         route, method = route_of(self._scope), self._scope["method"]
@@ -135,7 +163,4 @@ class Exchange:
             "bytes": self._bytes,
             **{f"{stage}_ms": round(duration * 1e3, 2) for stage, duration in self.timings.stages.items()},
         }
-        if log_format == "json":
-            log.info("%s", json.dumps(line))
-        else:
-            log.info("%s", " ".join(f"{name}={value}" for name, value in line.items()))
+        log.info("%s", " ".join(f"{name}={value}" for name, value in line.items()), extra={"fields": line})

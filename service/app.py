@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from service.decode import DecodePool
 from service.keys import Keys
 from service.label_sets import LabelSets
 from service.metrics import REJECTED
+from service.metrics_port import metrics_of, serve_metrics
 from service.problems import Code, Problem, respond
 from service.prompt_cache import PromptCache
 from service.settings import Settings
@@ -33,14 +35,21 @@ BY_STATUS = {
 }
 
 
-def create_app(settings: Settings, endpoints: Sequence[str]) -> FastAPI:
-    """An application that asks the workers at `endpoints`. Raises KeysError or OSError for an unusable file of keys."""
+def create_app(settings: Settings, endpoints: Sequence[str], metrics: socket.socket | None = None) -> FastAPI:
+    """An application that asks the workers at `endpoints`. Raises KeysError or OSError for an unusable file of keys.
+
+    `metrics` is a listening socket for /metrics alone; without one the route is among the others.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = Limits(max_seconds=settings.max_audio_seconds)
-        async with WorkerClient(endpoints) as embedder, DecodePool(settings.decode_processes, limits) as decoders:
+        async with AsyncExitStack() as stack:
+            embedder = await stack.enter_async_context(WorkerClient(endpoints))
+            decoders = await stack.enter_async_context(DecodePool(settings.decode_processes, limits))
             app.state.classifier = Classifier(embedder, decoders, PromptCache(embedder, settings.prompt_cache_size))
+            if metrics is not None:
+                await stack.enter_async_context(serve_metrics(embedder, metrics))
             yield
 
     app = FastAPI(
@@ -56,8 +65,8 @@ def create_app(settings: Settings, endpoints: Sequence[str]) -> FastAPI:
     app.state.drain = None
     app.include_router(routes.api)
     app.include_router(routes.operations)
-    if settings.metrics_port is None:
-        app.add_api_route("/metrics", routes.metrics, include_in_schema=False)
+    if metrics is None:
+        app.add_api_route("/metrics", metrics_of(lambda: app.state.classifier.embedder), include_in_schema=False)
     app.add_middleware(Access, settings=settings)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import time
@@ -20,7 +19,6 @@ from service.classify import Classifier, ClipFailure, Deadline, Timings, problem
 from service.embedding import EmbeddingError, Priority
 from service.keys import Keys
 from service.label_sets import LabelSet, LabelSets
-from service.metrics import exposition
 from service.problems import Problem
 from service.request import Clip, LabelIn, check_activation, check_labels, check_text, invalid, parse
 from service.settings import Settings
@@ -241,9 +239,3 @@ async def readyz(request: Request) -> JSONResponse:
 @operations.get("/startupz", summary="Started")
 async def startupz(request: Request) -> JSONResponse:
     return health(request.app.state.classifier.embedder.ready, "the worker is starting")
-
-
-async def metrics(request: Request) -> Response:
-    """Prometheus' text format."""
-    body = await asyncio.to_thread(exposition, request.app.state.classifier.embedder)
-    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -19,8 +19,12 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import lifeline
+from service import lifeline, logs
+from service.keys import KeysError
+from service.processes import EX_CONFIG
 from service.settings import Settings
+
+log = logging.getLogger("anysound.server")
 
 BEAT_S = 0.5
 NOTICE_S = 5.0
@@ -83,6 +87,7 @@ async def beat(bond: socket.socket) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="anysound-api", description="Serve HTTP on a socket that is listening.")
     parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
+    parser.add_argument("--metrics-listener", type=int, help="descriptor of another one, for /metrics alone")
     parser.add_argument("--lifeline", type=int, help="descriptor of a socket; the process ends when its other end does")
     parser.add_argument("endpoints", nargs="+", help="ipc:// addresses of the workers")
     options = parser.parse_args(arguments)
@@ -91,7 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from service.app import create_app
 
     settings = Settings()
-    app = create_app(settings, options.endpoints)
+    metrics = None if options.metrics_listener is None else socket.socket(fileno=options.metrics_listener)
+    try:
+        app = create_app(settings, options.endpoints, metrics)
+    except (KeysError, OSError) as error:
+        log.error("cannot read the API keys: %s", error)
+        return EX_CONFIG
     drain = Drain(app)
     app.state.drain = drain
     notice_s = min(NOTICE_S, settings.drain_s / 2)
@@ -111,5 +121,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(os.environ.get("ANYSOUND_LOG_FORMAT", "text"))
     sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
 import socket
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from service import logs
 from service.devices import devices
 from service.processes import Child, Supervisor, module
 from service.settings import Settings, parse
@@ -30,7 +32,9 @@ def private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def children(settings: Settings, folder: Path, listener: socket.socket) -> tuple[list[Child], list[Child]]:
+def children(
+    settings: Settings, folder: Path, listener: socket.socket, metrics_listener: socket.socket | None
+) -> tuple[list[Child], list[Child]]:
     """The workers, one a device, and the API processes that these settings ask for."""
     names = devices(settings.device)
     endpoints = [f"ipc://{folder}/worker-{number}" for number in range(len(names))]
@@ -53,16 +57,22 @@ def children(settings: Settings, folder: Path, listener: socket.socket) -> tuple
 
         return Child(f"worker {number} on {names[number]}", command, environment=environment)
 
+    listeners = ["--listener", str(listener.fileno())]
+    descriptors: tuple[int, ...] = (listener.fileno(),)
+    if metrics_listener is not None:
+        listeners += ["--metrics-listener", str(metrics_listener.fileno())]
+        descriptors += (metrics_listener.fileno(),)
+
     def api(number: int) -> Child:
         def command(_: int) -> list[str]:
-            return module("service.server", "--listener", str(listener.fileno()), *endpoints)
+            return module("service.server", *listeners, *endpoints)
 
         return Child(
             f"API process {number}",
             command,
-            (listener.fileno(),),
+            descriptors,
             {**environment, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
-            mourn=lambda pid: mark_process_dead(pid, str(metrics)),  # type: ignore[no-untyped-call]
+            mourn=lambda pid: mark_process_dead(pid, str(metrics)),
         )
 
     return [worker(number) for number in range(len(names))], [api(number) for number in range(settings.api_processes)]
@@ -78,9 +88,12 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """The socket all API processes accept from. Raises OSError where the address is taken or not ours."""
+    """A socket all API processes accept from. Raises OSError, saying where, for an address taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=2048)
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
     listener.setblocking(False)
     return listener
 
@@ -88,13 +101,19 @@ def listening(host: str, port: int) -> socket.socket:
 def main(arguments: Sequence[str] = ()) -> int:
     """`anysound serve`. Returns the exit status."""
     settings = parse(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    try:
-        listener = listening(settings.host, settings.port)
-    except OSError as error:
-        log.error("cannot listen on %s:%d: %s", settings.host, settings.port, error.strerror)
-        return 1
-    with listener, private_folder() as folder:
-        workers, apis = children(settings, folder, listener)
+    logs.configure(settings.log_format)
+    with contextlib.ExitStack() as stack:
+        try:
+            listener = stack.enter_context(listening(settings.host, settings.port))
+            metrics_listener = (
+                None
+                if settings.metrics_port is None
+                else stack.enter_context(listening(settings.host, settings.metrics_port))
+            )
+        except OSError as error:
+            log.error("%s", error.strerror)
+            return 1
+        folder = stack.enter_context(private_folder())
+        workers, apis = children(settings, folder, listener, metrics_listener)
         log.info("listening on http://%s:%d", settings.host, listener.getsockname()[1])
         return Supervisor(workers, apis, settings.drain_s).run()

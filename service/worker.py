@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 import zmq
 
-from service import lifeline
+from service import lifeline, logs
 from service.batching import Batch, BatchQueue, Kind, Limits, Refused, Request
 from service.drain import DrainModel
 from service.embedding import ModelInfo, Priority, Vectors
@@ -435,5 +435,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(os.environ.get("ANYSOUND_LOG_FORMAT", "text"))
     sys.exit(main())

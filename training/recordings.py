@@ -72,8 +72,9 @@ class WaveformStore:
         """Sampling weights [n]: recordings of a frequent first label weigh less, by the root of its count."""
         first = [labels[0] if labels else "" for labels in self.labels]
         counts = Counter(first)
-        weight = np.array([counts[label] ** -0.5 for label in first])
-        return weight / weight.sum()
+        weight: npt.NDArray[np.float64] = np.array([counts[label] ** -0.5 for label in first])
+        weight /= weight.sum()
+        return weight
 
     @staticmethod
     def build(recordings: Sequence[Recording], folder: Path, sample_rate: int, max_seconds: float = 30.0) -> None:

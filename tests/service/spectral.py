@@ -57,7 +57,8 @@ def meaning(prompt: str) -> Vectors:
     """The embedding [DIM] of a prompt: that of the tone it names, else a direction of its own."""
     named = [frequency for word, frequency in TONES.items() if word in prompt]
     if named:
-        return spectra(tone(named[0])[np.newaxis])[0]
+        [embedding] = spectra(tone(named[0])[np.newaxis])
+        return np.asarray(embedding)
     direction = np.random.default_rng(zlib.crc32(prompt.encode())).normal(size=DIM)
     unit: Vectors = (direction / np.linalg.norm(direction)).astype(np.float32)
     return unit
@@ -78,7 +79,9 @@ class SpectralEmbedder:
         self.audio_failure: EmbeddingError | None = None
         self.text_failure: EmbeddingError | None = None
         self.reservation_failure: EmbeddingError | None = None
-        self.delay_s = 0.0
+        self.audio_delay_s = 0.0
+        self.text_delay_s = 0.0
+        self.cancelled = 0
 
     async def __aenter__(self) -> SpectralEmbedder:
         return self
@@ -121,7 +124,7 @@ class SpectralEmbedder:
         self.priorities.append(priority)
         self.deadlines.append(deadline)
         began = time.perf_counter()
-        await self._wait(deadline)
+        await self._wait(deadline, self.audio_delay_s)
         if self.audio_failure is not None:
             raise self.audio_failure
         return Embedded(spectra(windows), 0.0, time.perf_counter() - began)
@@ -131,14 +134,17 @@ class SpectralEmbedder:
     ) -> Embedded:
         self.prompts += prompts
         self.priorities.append(priority)
-        await self._wait(deadline)
+        await self._wait(deadline, self.text_delay_s)
         if self.text_failure is not None:
             raise self.text_failure
-        return Embedded(np.stack([meaning(prompt) for prompt in prompts]), 0.0, self.delay_s)
+        return Embedded(np.stack([meaning(prompt) for prompt in prompts]), 0.0, self.text_delay_s)
 
-    async def _wait(self, deadline: float) -> None:
+    async def _wait(self, deadline: float, seconds: float) -> None:
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                await asyncio.sleep(self.delay_s)
+                await asyncio.sleep(seconds)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed") from None
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise

@@ -261,7 +261,7 @@ def test_before_the_worker_is_warm_a_request_is_not_ready(
 
 
 def test_a_passed_deadline_is_504(client: TestClient, embedder: SpectralEmbedder, low: bytes) -> None:
-    embedder.delay_s = 5
+    embedder.audio_delay_s = 5
     headers = {"X-Deadline-Ms": "100"}
     answer = client.post("/v1/classify", files={"audio": ("a", low)}, data={"labels": ["low", "high"]}, headers=headers)
     assert problem(answer) == (504, "deadline_exceeded")
