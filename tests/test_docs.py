@@ -1,0 +1,83 @@
+"""What the documentation says is what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from model.config import BUNDLED
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def settings_table() -> str:
+    """docs/settings.md's table, from the settings themselves."""
+    rows = ["| option | variable | default | what |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else "bundled" if field.default == BUNDLED else f"{field.default}"
+        rows.append(f"| `--{name.replace('_', '-')}` | `ANYSOUND_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def test_every_setting_is_documented() -> None:
+    assert settings_table() in (ROOT / "docs" / "settings.md").read_text(), f"it should hold\n{settings_table()}"
+
+
+@pytest.mark.parametrize("page", sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")}))
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of `anysound serve`, as a new user starts it."""
+    command = [sys.executable, "-m", "anysound", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            lines = iter(server.stderr.readline, "")
+            address = next(found[0] for line in lines if (found := re.findall(r"http://127\.0\.0\.1:\d+", line)))
+            until_ready(address)
+            yield address
+        finally:
+            server.terminate()
+            server.stderr.read()
+
+
+def until_ready(address: str) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            if httpx2.get(f"{address}/readyz").status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("the service did not become ready")
+
+
+def curls() -> list[str]:
+    """The README's commands that ask the service, each up to the next empty line."""
+    blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return [command for block in blocks for command in block.split("\n\n") if command.startswith("curl")]
+
+
+@pytest.mark.parametrize("command", curls())
+def test_a_curl_of_the_readme_gets_the_right_label_first(command: str, address: str) -> None:
+    command = command.replace("http://127.0.0.1:8000", address)
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    [result] = json.loads(done.stdout)["results"]
+    heard = {"crow.flac": "crow", "speech.wav": "talk", "drums.flac": "drums"}
+    [name] = [name for name in heard if name in command]
+    assert result["scores"][0]["label"] == heard[name]
