@@ -50,6 +50,8 @@ train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoi
 	$(BIN)/python -m training.debian $(RUN)/debian
 	$(BIN)/python -m training.default --train $(DATA)/train --debian $(RUN)/debian \
 		--tagger $(DATA)/weights/efficientat_mn04_as.pt --run $(RUN)
+	$(BIN)/python -m training.card $(RUN)/checkpoint $(DATA)/train/manifest.jsonl $(RUN)/debian/manifest.jsonl \
+		--eval $(DATA)/eval
 
 clean: ## Remove what was set up
 	rm -rf $(VENV)

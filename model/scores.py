@@ -45,10 +45,9 @@ def softmax(label_logits: Array) -> Array:
 def open_set_softmax(label_logits: Array, background: Array, scale: float) -> tuple[Array, Array]:
     """Scores over labels and "none of these" together: ([..., labels], [...]), which sum to 1.
 
-    The background prompts share one class, whose mass is their mean, so that their number does not weigh.
+    "None of these" has the mass of all background prompts.
     """
-    scaled = scale * background.astype(np.float64)
-    none = logsumexp(scaled) - np.log(scaled.shape[-1])
+    none = logsumexp(scale * background.astype(np.float64))
     both = softmax(np.concatenate([label_logits, none], axis=-1))
     return both[..., :-1], both[..., -1]
 
@@ -56,10 +55,8 @@ def open_set_softmax(label_logits: Array, background: Array, scale: float) -> tu
 def contrast_sigmoid(label_logits: Array, background: Array, scale: float) -> Array:
     """Independent scores: each label alone against the background prompts.
 
-    sigmoid(logit - log mean exp(scale x background)): 0.5 where a label is as near as the background, near 0 for an
-    unrelated one. A sigmoid of the bare logit would give 0.5 at similarity 0.
+    The label's part of a softmax over itself and the background prompts: 0.5 where it weighs as much as all of them,
+    near 0 for an unrelated one. A sigmoid of the bare logit would give 0.5 at similarity 0.
     """
-    scaled = scale * background.astype(np.float64)
-    reference = logsumexp(scaled) - np.log(scaled.shape[-1])
-    scores: Array = np.exp(log_sigmoid(label_logits - reference))
+    scores: Array = np.exp(log_sigmoid(label_logits - logsumexp(scale * background.astype(np.float64))))
     return scores

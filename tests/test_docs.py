@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from model.config import BUNDLED
@@ -39,38 +35,10 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Of `anysound serve`, as a new user starts it."""
-    command = [sys.executable, "-m", "anysound", "serve", "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stderr is not None
-            lines = iter(server.stderr.readline, "")
-            address = next(found[0] for line in lines if (found := re.findall(r"http://127\.0\.0\.1:\d+", line)))
-            until_ready(address)
-            yield address
-        finally:
-            server.terminate()
-            server.stderr.read()
-
-
-def until_ready(address: str) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        try:
-            if httpx2.get(f"{address}/readyz").status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("the service did not become ready")
-
-
 def curls() -> list[str]:
     """The README's commands that ask the service, each up to the next empty line."""
     blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    return [command for block in blocks for command in block.split("\n\n") if command.startswith("curl")]
+    return [command for block in blocks for command in block.split("\n\n") if "curl" in command]
 
 
 @pytest.mark.parametrize("command", curls())

@@ -21,12 +21,13 @@ def speed(x: Tensor, rate: int, rng: Rng) -> Tensor:
 
 def colour(x: Tensor, rate: int, rng: Rng) -> Tensor:
     """One or two of: a peak or dip anywhere in the band, a low-pass, a high-pass."""
+    top = 0.49 * rate  # a filter above half the rate is not stable
     for kind in rng.choice(3, size=rng.integers(1, 3), replace=False):
         if kind == 0:
-            centre = math.exp(rng.uniform(math.log(100), math.log(10_000)))
+            centre = min(math.exp(rng.uniform(math.log(100), math.log(10_000))), top)
             x = AF.equalizer_biquad(x, rate, centre, rng.uniform(-12, 12), rng.uniform(0.3, 2.0))
         elif kind == 1:
-            x = AF.lowpass_biquad(x, rate, math.exp(rng.uniform(math.log(2_000), math.log(15_000))))
+            x = AF.lowpass_biquad(x, rate, min(math.exp(rng.uniform(math.log(2_000), math.log(15_000))), top))
         else:
             x = AF.highpass_biquad(x, rate, math.exp(rng.uniform(math.log(30), math.log(600))))
     return x

@@ -15,6 +15,8 @@ from rich.progress import Progress
 from evaluation.tasks import TASKS, LayoutError
 from evaluation.zero_shot import Result, evaluate
 from model.checkpoint import CONFIG, Checkpoint, load, read_config
+from training.default import RECIPE, read_recipe
+from training.pool import CHUNK
 from training.recordings import read_manifest
 
 PAGE = Path(__file__).with_name("card.md")
@@ -32,8 +34,15 @@ def sources(manifests: Sequence[Path]) -> tuple[str, ...]:
 
 
 def record(folder: Path, manifests: Sequence[Path]) -> None:
-    """Put the sources into the checkpoint's config."""
-    config = read_config(folder).model_copy(update={"sources": sources(manifests)})
+    """Put the sources and what the recipe did into the checkpoint's config."""
+    recipe = read_recipe()
+    training: dict[str, object] = {
+        "recipe": RECIPE.name,
+        "mixtures": sum(pool.chunks for pool in recipe.pools) * CHUNK,
+        "steps": recipe.student.steps * recipe.student.cycles,
+        "batch": recipe.student.batch,
+    }
+    config = read_config(folder).model_copy(update={"sources": sources(manifests), "training": training})
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -34,11 +34,11 @@ def test_none_of_these_wins_where_every_label_is_farther_than_the_background() -
     assert none > 0.99
 
 
-def test_the_number_of_background_prompts_does_not_weigh() -> None:
-    label = scores.logits(SIMILARITY, SCALE)
-    _, one = scores.open_set_softmax(label, np.array([0.3]), SCALE)
-    _, many = scores.open_set_softmax(label, np.full(50, 0.3), SCALE)
-    assert one == pytest.approx(many)
+def test_open_set_scores_are_a_softmax_with_the_background_prompts_as_more_labels() -> None:
+    labels, none = scores.open_set_softmax(scores.logits(SIMILARITY, SCALE), BACKGROUND, SCALE)
+    expected = scores.softmax(SCALE * np.concatenate([SIMILARITY, BACKGROUND]))
+    np.testing.assert_allclose(labels, expected[:3])
+    assert none == pytest.approx(expected[3:].sum())
 
 
 def test_sigmoid_is_a_half_at_the_background_and_near_zero_for_an_unrelated_label() -> None:
