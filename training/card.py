@@ -39,7 +39,7 @@ def record(folder: Path, manifests: Sequence[Path]) -> None:
     training: dict[str, object] = {
         "recipe": RECIPE.name,
         "mixtures": sum(pool.chunks for pool in recipe.pools) * CHUNK,
-        "steps": recipe.student.steps * recipe.student.cycles,
+        "steps": recipe.student.steps,
         "batch": recipe.student.batch,
     }
     config = read_config(folder).model_copy(update={"sources": sources(manifests), "training": training})

@@ -28,11 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """`cycles` times `steps` steps: the learning rate rises and falls in each, to half the peak of the one before
-    (warm restarts, Loshchilov and Hutter 2017)."""
-
     steps: int = 4_000
-    cycles: int = 1
     batch: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
@@ -109,16 +105,16 @@ def train_student(
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
     state = folder / "state.pt"
     first = 0
-    schedule = cycle(optimiser, settings, 0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.08
+    )
     if state.exists():
         saved = torch.load(state, weights_only=True)
         student.load_state_dict(saved["student"])
         optimiser.load_state_dict(saved["optimiser"])
         generator.set_state(saved["generator"])
         first = saved["step"]
-        schedule = cycle(optimiser, settings, first)
-        if first % settings.steps:
-            schedule.load_state_dict(saved["schedule"])
+        schedule.load_state_dict(saved["schedule"])
         log.info("resumed at step %d", first)
     scale = alignment.logit_scale.exp().clamp(max=100)
     train_rows = len(pool) - settings.held_out
@@ -126,10 +122,8 @@ def train_student(
         lambda _module, _inputs, mel: mask_spectrogram(mel, generator) if student.training else mel
     )
     with (folder / "steps.jsonl").open("a", encoding="utf-8") as lines:
-        for step in range(first, settings.steps * settings.cycles):
+        for step in range(first, settings.steps):
             started = time.perf_counter()
-            if step % settings.steps == 0:
-                schedule = cycle(optimiser, settings, step)
             rows = torch.randint(train_rows, (settings.batch,), generator=generator)
             embeddings, features = student(shift(pool.waveforms(rows), generator))
             text = alignment.embed_text(bank.draw(generator))
@@ -156,7 +150,7 @@ def train_student(
             }
             lines.write(json.dumps(row) + "\n")
             lines.flush()
-            if (step + 1) % settings.save_every == 0 or (step + 1) % settings.steps == 0:
+            if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
                 cosine = held_out_cosine(student, pool, targets)
                 log.info("step %d loss %.3f held-out cosine %.3f", step + 1, loss.item(), cosine)
                 saved = {
@@ -170,14 +164,6 @@ def train_student(
                 torch.save(saved, partial)
                 partial.rename(state)
     masking.remove()
-
-
-def cycle(
-    optimiser: torch.optim.Optimizer, settings: StudentSettings, step: int
-) -> torch.optim.lr_scheduler.OneCycleLR:
-    """The schedule, from its beginning, of the cycle that `step` is in."""
-    peak = settings.learning_rate * 0.5 ** (step // settings.steps)
-    return torch.optim.lr_scheduler.OneCycleLR(optimiser, peak, total_steps=settings.steps, pct_start=0.08)
 
 
 @torch.inference_mode()
