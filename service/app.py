@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -52,7 +53,7 @@ def create_app(settings: Settings, endpoints: Sequence[str], metrics: socket.soc
                 await stack.enter_async_context(serve_metrics(embedder, metrics))
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs has its scripts here: a cluster without internet shows it too
         title="anysound",
         summary="Classify any sound with any labels.",
         version=version("anysound"),

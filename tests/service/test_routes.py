@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -393,7 +394,12 @@ def test_openapi_shows_three_encodings_with_examples_and_problems(client: TestCl
 
 
 def test_the_docs_page_is_served(client: TestClient) -> None:
-    assert client.get("/docs").status_code == 200
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert assets, "the page has scripts and styles"
+    for asset in assets:  # a path of this service: no CDN
+        assert client.get(asset).status_code == 200
 
 
 def test_an_error_of_ours_is_500_and_says_nothing_of_its_cause(serve: Serve, low: bytes) -> None:
