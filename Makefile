@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
+READY_DEBIAN := $(VENV)/.ready-debian
 DATA ?= ../shared/data
 RUN ?= runs/default
 
@@ -22,10 +23,16 @@ $(READY_TEST): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	touch $@
 
+$(READY_DEBIAN): # real servers for the tests, which say what they skip where they are not there
+	{ command -v promtool && command -v redis-server; } >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 \
+		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends prometheus redis-server openssl; } >/dev/null \
+		|| echo "prometheus and redis-server could not be installed: some tests will be skipped"
+	touch $@
+
 serve: $(READY) ## Serve the bundled checkpoint on 127.0.0.1:8000
 	exec $(BIN)/anysound serve
 
-test: $(READY_TEST) ## Every test but the slow ones
+test: $(READY_TEST) $(READY_DEBIAN) ## Every test but the slow ones
 	$(BIN)/python -m pytest -m 'not slow'
 
 test-slow: $(READY_TEST) ## The tests that take minutes

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,16 +18,18 @@ from starlette.responses import Response
 from model.audio import Limits
 from service import routes
 from service.access import Access
+from service.audio_cache import AudioCache
 from service.classify import Classifier
 from service.client import WorkerClient
 from service.decode import DecodePool
-from service.keys import Keys
+from service.keys import Keys, KeysError
 from service.label_sets import LabelSets
 from service.metrics import REJECTED
 from service.metrics_port import metrics_of, serve_metrics
 from service.problems import Code, Problem, respond
 from service.prompt_cache import PromptCache
-from service.settings import Settings
+from service.redis_link import RedisLink, connect
+from service.settings import Settings, SettingsError
 
 BY_STATUS = {
     400: Code.INVALID_REQUEST,
@@ -37,18 +40,25 @@ BY_STATUS = {
 
 
 def create_app(settings: Settings, endpoints: Sequence[str], metrics: socket.socket | None = None) -> FastAPI:
-    """An application that asks the workers at `endpoints`. Raises KeysError or OSError for an unusable file of keys.
+    """An application that asks the workers at `endpoints`. Raises SettingsError where what the settings name is no use.
 
     `metrics` is a listening socket for /metrics alone; without one the route is among the others.
     """
+
+    client = redis_of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = Limits(max_seconds=settings.max_audio_seconds)
         async with AsyncExitStack() as stack:
             embedder = await stack.enter_async_context(WorkerClient(endpoints))
-            decoders = await stack.enter_async_context(DecodePool(settings.decode_processes, limits))
-            app.state.classifier = Classifier(embedder, decoders, PromptCache(embedder, settings.prompt_cache_size))
+            redis = None if client is None else await stack.enter_async_context(RedisLink(client))
+            keeps_audio = settings.audio_cache_bytes > 0
+            decoders = DecodePool(settings.decode_processes, limits, digests=keeps_audio)
+            await stack.enter_async_context(decoders)
+            prompts = PromptCache(embedder, settings.prompt_cache_size, redis, settings.redis_ttl_s)
+            recordings = AudioCache(embedder, settings.audio_cache_bytes, redis, settings.redis_ttl_s)
+            app.state.classifier = Classifier(embedder, decoders, prompts, recordings if keeps_audio else None)
             if metrics is not None:
                 await stack.enter_async_context(serve_metrics(embedder, metrics))
             yield
@@ -61,7 +71,10 @@ def create_app(settings: Settings, endpoints: Sequence[str], metrics: socket.soc
         redoc_url=None,
     )
     app.state.settings = settings
-    app.state.keys = Keys(settings.api_keys_file)
+    try:
+        app.state.keys = Keys(settings.api_keys_file)
+    except (KeysError, OSError) as error:
+        raise SettingsError(f"cannot read the API keys: {error}") from None
     app.state.label_sets = LabelSets()
     app.state.drain = None
     app.include_router(routes.api)
@@ -73,6 +86,16 @@ def create_app(settings: Settings, endpoints: Sequence[str], metrics: socket.soc
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     return app
+
+
+def redis_of(settings: Settings) -> Redis | None:
+    """A client for the Redis that the settings name, if they do. Raises SettingsError where it cannot be."""
+    if settings.redis_url is None:
+        return None
+    try:
+        return connect(settings.redis_url.get_secret_value(), settings.redis_password_file, settings.redis_ca_file)
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"cannot use Redis: {error}") from None
 
 
 def _answer(request: Request, problem: Problem) -> Response:

@@ -14,6 +14,7 @@ import numpy as np
 from model.audio import AudioError
 from model.classify import LabelPrompts, Scores, clip_embedding, ranked
 from model.prompts import Embeddings, Label
+from service.audio_cache import AudioCache
 from service.decode import Decoded, DecodePool, Shape
 from service.embedding import (
     DeadlineExceeded,
@@ -44,11 +45,13 @@ class Timings:
 
 @dataclass(frozen=True)
 class ClipEmbeddings:
-    """A clip that went through: its windows' embeddings [k, d] and when they begin."""
+    """A clip that went through: its windows and their embeddings [k, d], and where the time went."""
 
     decoded: Decoded
-    embedded: Embedded
+    vectors: Embeddings
+    compute_s: float
     decoded_at: float
+    looked_up_at: float
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,13 @@ class Deadline:
 class Classifier:
     """Everything that one API process needs to answer a request."""
 
-    def __init__(self, embedder: Embedder, decoders: DecodePool, prompts: PromptCache) -> None:
+    def __init__(
+        self, embedder: Embedder, decoders: DecodePool, prompts: PromptCache, recordings: AudioCache | None = None
+    ) -> None:
         self.embedder = embedder
         self.decoders = decoders
         self.prompts = prompts
+        self.recordings = recordings
 
     async def classify(
         self, request: Classify, labels: Sequence[Label], deadline: Deadline, timings: Timings
@@ -89,15 +95,20 @@ class Classifier:
                 clips = await self.embed_clips(request.clips, deadline, timings)
                 waited = time.perf_counter()
                 async with asyncio.timeout(deadline.at - time.monotonic()):
-                    embeddings = await text
-                timings.add("text_embed", time.perf_counter() - waited)
+                    found = await text
+                ended = time.perf_counter()
+                looked_up = min(max(waited, found.looked_up_at), ended)
+                timings.add("cache", looked_up - waited)
+                timings.add("text_embed", ended - looked_up)
             finally:
                 text.cancel()
         except (EmbeddingError, TimeoutError) as error:
             raise problem_of(error) from error
         began = time.perf_counter()
         # A thousand labels against a hundred windows is milliseconds of work: not on the event loop.
-        results = await asyncio.to_thread(answer, request.clips, clips, prompts, embeddings, info.logit_scale, fields)
+        results = await asyncio.to_thread(
+            answer, request.clips, clips, prompts, found.vectors, info.logit_scale, fields
+        )
         timings.add("score", time.perf_counter() - began)
         return {
             "model": {"name": info.config.name, "fingerprint": info.fingerprint},
@@ -134,14 +145,23 @@ class Classifier:
         except AudioError as error:
             DECODE_FAILURES.labels(error.reason).inc()
             return ClipFailure(BY_CODE[error.code], error.detail)
-        decoded_at = time.perf_counter()
-        try:
-            embedded = await self.embedder.embed_audio(
+        decoded_at = looked_up_at = time.perf_counter()
+
+        async def embed() -> Embedded:
+            return await self.embedder.embed_audio(
                 decoded.windows, deadline=deadline.at, priority=deadline.priority, reservation=room
             )
+
+        try:
+            if self.recordings is None:
+                embedded = await embed()
+                vectors, compute_s = embedded.vectors, embedded.compute_s
+            else:
+                recalled = await self.recordings.get(decoded.digest, embed)
+                vectors, compute_s, looked_up_at = recalled.vectors, recalled.compute_s, recalled.looked_up_at
         except RejectedItem:
             return ClipFailure(Code.UNSUPPORTED_AUDIO, "The model cannot embed this clip.")
-        return ClipEmbeddings(decoded, embedded, decoded_at)
+        return ClipEmbeddings(decoded, vectors, compute_s, decoded_at, max(decoded_at, looked_up_at))
 
     @staticmethod
     def _account(done: Sequence[ClipEmbeddings | ClipFailure], began: float, timings: Timings) -> None:
@@ -151,10 +171,11 @@ class Classifier:
             timings.add("decode", ended - began)
             return
         last = max(embedded, key=lambda clip: clip.decoded_at)
-        compute = min(last.embedded.compute_s, ended - last.decoded_at)
+        compute = min(last.compute_s, ended - last.looked_up_at)
         timings.add("decode", last.decoded_at - began)
+        timings.add("cache", last.looked_up_at - last.decoded_at)
         timings.add("audio_embed", compute)
-        timings.add("queue", ended - last.decoded_at - compute)
+        timings.add("queue", ended - last.looked_up_at - compute)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -203,7 +224,7 @@ def answer(
         if isinstance(outcome, ClipFailure):
             results.append({"name": clip.name, "error": {"code": outcome.code.code, "detail": outcome.detail}})
             continue
-        windows = outcome.embedded.vectors
+        windows = outcome.vectors
         audio = clip_embedding(windows)[np.newaxis]
         whole = labels.score(audio, scale, fields.activation, fields.none_of_these)
         result: dict[str, Any] = {

@@ -1,65 +1,61 @@
-"""Prompt embeddings kept in the process: each prompt is embedded once, whoever asks and however many at a time."""
+"""Prompt embeddings: each prompt is embedded once, whoever asks and however many at a time."""
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import time
-from collections import OrderedDict
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from model.prompts import Embeddings
 from service.embedding import Embedder, Priority
-from service.metrics import CACHE_REQUESTS
+from service.redis_link import PREFIX, RedisLink
+from service.vector_cache import VectorCache
 
 EMBED_S = 30.0
+Key = tuple[str, str]
+
+
+def normalised(prompt: str) -> str:
+    """A prompt as it is embedded and kept: composed characters, single spaces. Two spellings of it are one entry."""
+    return " ".join(unicodedata.normalize("NFC", prompt).split())
+
+
+def redis_key(key: Key) -> str:
+    fingerprint, prompt = key
+    return f"{PREFIX}text:{fingerprint}:{hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The embedding [d] of every prompt that was asked for, and when looking them up ended (`time.perf_counter()`)."""
+
+    vectors: dict[str, Embeddings]
+    looked_up_at: float
 
 
 class PromptCache:
-    """A bounded least-recently-used map from (fingerprint, prompt) to embedding [d], with single flight."""
+    """Embeddings by checkpoint and prompt: this process' `size` latest, then Redis, then the worker."""
 
-    def __init__(self, embedder: Embedder, size: int) -> None:
+    def __init__(self, embedder: Embedder, size: int, redis: RedisLink | None = None, ttl_s: int = 86_400) -> None:
         self._embedder = embedder
-        self._size = size
-        self._kept: OrderedDict[tuple[str, str], Embeddings] = OrderedDict()
-        self._flights: dict[tuple[str, str], asyncio.Task[dict[str, Embeddings]]] = {}
+        self._cache: VectorCache[Key] = VectorCache("text", size, redis_key, redis, ttl_s)
 
-    async def get(self, prompts: Sequence[str], priority: Priority) -> dict[str, Embeddings]:
-        """The embedding of every prompt. Raises EmbeddingError where the worker gives none."""
-        fingerprint = self._embedder.info.fingerprint
-        found: dict[str, Embeddings] = {}
-        flights: set[asyncio.Task[dict[str, Embeddings]]] = set()
-        missing: list[str] = []
-        for prompt in prompts:
-            key = (fingerprint, prompt)
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                found[prompt] = self._kept[key]
-            elif key in self._flights:
-                flights.add(self._flights[key])
-            else:
-                missing.append(prompt)
-        CACHE_REQUESTS.labels("text", "l1", "hit").inc(len(found))
-        CACHE_REQUESTS.labels("text", "l1", "miss").inc(len(prompts) - len(found))
-        if missing:
-            # A task of its own: whoever joined must not fail because the first to ask went away.
-            flight = asyncio.create_task(self._embed(fingerprint, missing, priority))
-            flight.add_done_callback(lambda done: done.cancelled() or done.exception())
-            for prompt in missing:
-                self._flights[fingerprint, prompt] = flight
-            flights.add(flight)
-        for flight in flights:
-            found |= await asyncio.shield(flight)
-        return found
+    async def get(self, prompts: Sequence[str], priority: Priority) -> Prompts:
+        """Raises EmbeddingError where the worker gives none."""
+        info = self._embedder.info
 
-    async def _embed(self, fingerprint: str, prompts: list[str], priority: Priority) -> dict[str, Embeddings]:
-        try:
-            embedded = await self._embedder.embed_text(prompts, deadline=time.monotonic() + EMBED_S, priority=priority)
-        finally:
-            for prompt in prompts:
-                self._flights.pop((fingerprint, prompt), None)
-        vectors = dict(zip(prompts, embedded.vectors, strict=True))
-        for prompt, vector in vectors.items():
-            self._kept[fingerprint, prompt] = vector.copy()  # a row of the batch would keep all of it
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-        return vectors
+        async def embed(keys: list[Key]) -> list[Embeddings]:
+            texts = [prompt for _, prompt in keys]
+            deadline = time.monotonic() + EMBED_S
+            embedded = await self._embedder.embed_text(texts, deadline=deadline, priority=priority)
+            return [vector[None] for vector in embedded.vectors]
+
+        keys = {prompt: (info.fingerprint, normalised(prompt)) for prompt in prompts}
+        found = await self._cache.get(list(dict.fromkeys(keys.values())), info.config.joint_dim, embed)
+        return Prompts({prompt: found.vectors[key][0] for prompt, key in keys.items()}, found.looked_up_at)
+
+    async def settle(self) -> None:
+        """Wait for what is being written to Redis."""
+        await self._cache.settle()

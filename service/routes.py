@@ -111,7 +111,7 @@ async def embed_texts(
     for index, text in enumerate(texts):
         check_text(text, f"input.{index}", settings)
     found = await classifier.prompts.get(list(dict.fromkeys(texts)), deadline.priority)
-    return [found[text] for text in texts]
+    return [found.vectors[text] for text in texts]
 
 
 async def embed_recordings(
@@ -127,7 +127,7 @@ async def embed_recordings(
         # The shape has no place for an error beside the vectors: one bad clip is the request's failure.
         if isinstance(outcome, ClipFailure):
             raise Problem(outcome.code, f"input.{index}: {outcome.detail}")
-        vectors.append(clip_embedding(outcome.embedded.vectors))
+        vectors.append(clip_embedding(outcome.vectors))
     return vectors
 
 

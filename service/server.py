@@ -20,9 +20,8 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import lifeline, logs
-from service.keys import KeysError
 from service.processes import EX_CONFIG
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 log = logging.getLogger("anysound.server")
 
@@ -99,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     metrics = None if options.metrics_listener is None else socket.socket(fileno=options.metrics_listener)
     try:
         app = create_app(settings, options.endpoints, metrics)
-    except (KeysError, OSError) as error:
-        log.error("cannot read the API keys: %s", error)
+    except SettingsError as error:
+        log.error("%s", error)
         return EX_CONFIG
     drain = Drain(app)
     app.state.drain = drain

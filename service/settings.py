@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.config import BUNDLED
 
 MIB = 1 << 20
+
+
+class SettingsError(ValueError):
+    """The settings make sense, what they point at does not; the message says what."""
 
 
 class Settings(BaseSettings):
@@ -50,6 +54,15 @@ class Settings(BaseSettings):
     max_queue_seconds: float = Field(600.0, gt=0, description="Most audio that may wait for a worker.")
     max_batch_seconds: float = Field(160.0, gt=0, description="Most audio in one batch.")
     prompt_cache_size: int = Field(20_000, ge=0, description="Prompt embeddings kept in each API process.")
+    audio_cache_bytes: int = Field(
+        64 * MIB, ge=0, description="Audio embeddings kept in each API process, in bytes; 0 keeps none, nor in Redis."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="redis://user@host:port/0, or rediss:// for TLS; without, caches are in the process alone."
+    )
+    redis_password_file: Path | None = Field(None, description="File with the password of the URL's user.")
+    redis_ca_file: Path | None = Field(None, description="Certificate authority that Redis' certificate is checked by.")
+    redis_ttl_s: int = Field(604_800, ge=1, description="How long Redis keeps an embedding.")
     request_timeout_s: float = Field(30.0, gt=0, description="Longest time from a request's first byte to its answer.")
     drain_s: float = Field(10.0, ge=0, description="How long requests may take to finish after SIGTERM.")
     log_format: Literal["json", "text"] = Field("text", description="One line a request: json or text.")

@@ -81,6 +81,8 @@ def children(
 def settings_environment(settings: Settings) -> dict[str, str]:
     """The variables that make a child read the same settings, whatever flags this process was given."""
     values = settings.model_dump(mode="json", exclude_none=True)
+    if settings.redis_url is not None:
+        values["redis_url"] = settings.redis_url.get_secret_value()  # a dump holds asterisks
     return {
         f"ANYSOUND_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()

