@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import lifeline, logs
+from service.connection import Connection
 from service.processes import EX_CONFIG
 from service.settings import Settings, SettingsError
 
@@ -66,6 +68,28 @@ class Server(uvicorn.Server):
     def _stop(self) -> None:
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take what the kernel has accepted, then refuse: else those clients would be reset, or wait in the queue that
+        the supervisor's copy of the socket keeps open."""
+        listeners = [listener.dup() for listener in sockets or []]  # the loop closes those it was given
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            clients = []
+            with contextlib.suppress(OSError):  # until nobody is left, or another API process was first
+                while True:
+                    clients.append(listener.accept()[0])
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            for client in clients:
+                client.setblocking(False)
+                await self._loop.connect_accepted_socket(self._connection, client)
+        await super().shutdown(sockets)
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state, self._loop)
+
     async def live(self, listener: socket.socket, bond: socket.socket | None) -> None:
         self._loop = asyncio.get_running_loop()
         beating = None if bond is None else self._loop.create_task(beat(bond))
@@ -106,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notice_s = min(NOTICE_S, settings.drain_s / 2)
     config = uvicorn.Config(
         drain,
+        http=Connection,
         log_config=None,
         access_log=False,
         server_header=False,

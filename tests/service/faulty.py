@@ -1,0 +1,44 @@
+"""`anysound serve` with a model that certain clips crash: `python -m tests.service.faulty serve FLAGS`.
+
+Everything is real but the engine's forward pass, which fails for a batch with a window that is one constant.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from service import engine, processes, supervisor, worker
+from service.embedding import Vectors
+
+RAISES = 0.5
+"""A window of this constant makes the forward pass raise."""
+KILLS = 0.25
+"""One of this makes it end the process, as a fault in native code does."""
+
+
+class FaultyEngine(engine.Engine):
+    def embed_audio(self, windows: Sequence[Vectors]) -> Vectors:
+        for window in windows:
+            if np.ptp(window) == 0 and window[0] == KILLS:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if np.ptp(window) == 0 and window[0] == RAISES:
+                raise RuntimeError("the forward pass crashed")
+        return super().embed_audio(windows)
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The supervisor's children, but with this module as the worker."""
+    return processes.module(*(("tests.service.faulty",) if name == "service.worker" else (name,)), *arguments)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["serve"]:
+        supervisor.module = module  # type: ignore[attr-defined]
+        sys.exit(supervisor.main(sys.argv[2:]))
+    engine.Engine = FaultyEngine  # type: ignore[misc]
+    sys.exit(worker.main(sys.argv[1:]))
