@@ -8,6 +8,9 @@ READY_DEBIAN := $(VENV)/.ready-debian
 DATA ?= ../shared/data
 RUN ?= runs/default
 
+# Compute threads that wait sleep: spinning ones make a busy machine crawl.
+export OMP_WAIT_POLICY ?= passive
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-slow lint format fuzz evaluate train-default clean
 

@@ -232,6 +232,8 @@ class BatchQueue:
         if excess > 0 and waiting > 0:  # a request above the bound may still have an empty queue to itself
             drain = self.drains[kind].drain_s(min(excess, waiting), self.limits.batch_cost(kind))
             raise Refused("the queue is full", self._running_s(now) + drain)
+        if waiting == 0 and not self._running and now < deadline:
+            return  # an idle device may try: only so can an estimate that is too high be found out
         late = now + self.wait_s(kind, priority, cost, now) - deadline
         if late > 0:
             raise Refused("the deadline cannot be met", late)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import load
+from model.folding import prepare
 from service.cores import cores
 from service.embedding import ModelInfo, Vectors
 from service.isolation import DeviceFault, OutOfMemory
@@ -42,6 +43,7 @@ class Engine:
         )
         self._tokenizer = checkpoint.tokenizer
         self._clap = checkpoint.model
+        prepare(self._clap.audio_encoder, getattr(torch, self.dtype))
 
     def warm_up(self, batches: Sequence[int] = (1, 2)) -> None:
         """Run each encoder, so that the first request does not pay for lazy set-up."""
@@ -55,19 +57,18 @@ class Engine:
 
         Raises OutOfMemory, DeviceFault, or whatever else the windows provoke.
         """
-        with self._run():
+        with self._run(bf16=self.dtype == "bfloat16"):
             batch = torch.from_numpy(np.stack(windows)).to(self.device)  # a copy of its own: the rows may be read-only
             return _numpy(self._clap.embed_audio(batch))
 
     def embed_text(self, prompts: Sequence[str]) -> Vectors:
-        """Prompts -> L2-normalised embeddings float32 [b, d]. Raises as `embed_audio`."""
-        with self._run():
+        """Prompts -> L2-normalised embeddings float32 [b, d], always computed in float32. Raises as `embed_audio`."""
+        with self._run(bf16=False):
             tokens = {name: ids.to(self.device) for name, ids in self._tokenizer(prompts).items()}
             return _numpy(self._clap.embed_text(tokens))
 
     @contextmanager
-    def _run(self) -> Iterator[None]:
-        bf16 = self.dtype == "bfloat16"
+    def _run(self, *, bf16: bool) -> Iterator[None]:
         try:
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
                 yield

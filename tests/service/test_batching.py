@@ -230,6 +230,12 @@ class TestAdmission:
             waiting.admit(audio("b", 2, priority=Priority.BULK, deadline=3), now=0)
         assert refused.value.retry_after_s == pytest.approx((390 + 10) * 0.01 - 3)
 
+    def test_an_idle_device_tries_what_it_is_thought_too_slow_for(self) -> None:
+        waiting = queue(a=100.0)
+        waiting.admit(audio("a", 2, deadline=1), now=0)
+        with pytest.raises(Refused, match="deadline"):
+            waiting.admit(audio("b", 2, deadline=1), now=0)
+
     def test_a_short_request_is_not_charged_for_a_long_ones_whole_length(self) -> None:
         waiting = queue(a=0.01)
         waiting.admit(audio("long", 70, deadline=1e6), now=0)

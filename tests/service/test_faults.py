@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -53,8 +54,11 @@ class Service:
         families = text_string_to_metric_families(httpx2.get(f"{self.address}/metrics").text)
         return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
-    def ready(self) -> int:
-        return httpx2.get(f"{self.address}/readyz").status_code
+    def until_unready(self) -> None:
+        """A worker takes seconds to start: readiness has to say so before it is back."""
+        while (answer := httpx2.get(f"{self.address}/readyz")).status_code == 200:
+            time.sleep(0.01)
+        assert answer.status_code == 503
 
 
 @contextmanager
@@ -151,11 +155,10 @@ async def test_killing_the_worker_under_load_costs_a_503_and_no_silence(service:
     async with load(service, clip) as clients:
         await clients.until_served()
         os.kill(worker, signal.SIGKILL)
+        await asyncio.to_thread(service.until_unready)
         await until(lambda: clients.statuses[503])
-        unready = await asyncio.to_thread(service.ready)
         await asyncio.to_thread(until_ready, service.address)
         await clients.until_served()
-    assert unready == 503
     assert not clients.errors
     assert clients.statuses.keys() == {200, 503}
     for answer in clients.answers:
