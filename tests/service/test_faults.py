@@ -63,7 +63,9 @@ class Service:
 
 @contextmanager
 def running(model: Path, log: Path, *flags: str) -> Iterator[Service]:
-    command = [sys.executable, "-m", "tests.service.faulty", "serve", "--port", "0", "--model", str(model), *flags]
+    """Without a cache of audio: every clip is to reach the worker."""
+    serve = ["serve", "--port", "0", "--model", str(model), "--audio-cache-bytes", "0", *flags]
+    command = [sys.executable, "-m", "tests.service.faulty", *serve]
     with log.open("wb") as errors, subprocess.Popen(command, cwd=ROOT, stderr=errors) as supervisor:
         try:
             service = Service(supervisor, listening(log))
