@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="anysound", help="Classify any sound with any labels.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-checkpoint_app = typer.Typer(help="Look at checkpoints.", no_args_is_help=True)
+checkpoint_app = typer.Typer(help="Look at checkpoints, and import other projects'.", no_args_is_help=True)
 app.add_typer(checkpoint_app, name="checkpoint")
 
 out = Console(markup=False, highlight=False)
@@ -205,6 +205,29 @@ def checkpoint_info(folder: Annotated[Path | None, typer.Argument(help="The bund
     for name, value in rows.items():
         table.add_row(name, value)
     out.print(table)
+
+
+@checkpoint_app.command("import")
+def checkpoint_import(
+    kind: Annotated[str, typer.Argument(help="transformers")],
+    source: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="The weights as they were released.")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="The checkpoint directory to write.")],
+    name: Annotated[str | None, typer.Option(help="The model's name; its file's if absent.")] = None,
+) -> None:
+    """Turn a released CLAP into a checkpoint directory: strictly, key by key, and never by running its pickle."""
+    from model.checkpoint import CheckpointError
+    from model.importers import read
+
+    try:
+        imported = read(kind, source, name)
+        imported.write(folder)
+    except CheckpointError as error:
+        raise fail(str(error)) from None
+    for path, digest in imported.files.items():
+        out.out(f"{digest}  {path}")
+    for note in imported.notes:
+        out.print(note, soft_wrap=True)
+    out.out(f"{folder}: {imported.model.config.name}, {len(imported.model.state_dict())} tensors")
 
 
 def parameters(module: Any) -> float:

@@ -96,7 +96,8 @@ def load(folder: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
     config = read_config(folder)
     try:
         model = Clap(config)
-        tokenizer = Tokenizer(tokenizer_folder(folder, config.text_encoder), config.text_encoder.max_tokens)
+        text = config.text_encoder
+        tokenizer = Tokenizer(tokenizer_folder(folder, text), text.max_tokens, text.suffix)
     except TextWeightsError as error:
         raise CheckpointError(str(error)) from None
     except (OSError, ValueError) as error:

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.cnn14 import Cnn14
-from model.config import ClapConfig, Cnn14Config, ProjectionConfig, TextEncoderConfig
+from model.config import AudioEncoderConfig, ClapConfig, Cnn14Config, HtsatConfig, ProjectionConfig, TextEncoderConfig
 from model.front_end import LogMel
+from model.htsat import Htsat
 from model.mobilenet import MobileNet
 from model.text import Tokens, load_base, text_features
 
@@ -48,10 +49,26 @@ class LinearProjection(nn.Module):
         return projected
 
 
+class MlpProjection(nn.Module):
+    """LAION's projection: linear2(activation(linear1(x)))."""
+
+    def __init__(self, features: int, out: int, activation: str) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(features, out)
+        self.linear2 = nn.Linear(out, out)
+        self.activation = F.relu if activation == "relu" else F.gelu
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.linear2(self.activation(self.linear1(x)))
+        return projected
+
+
 def projection(config: ProjectionConfig, features: int, out: int) -> nn.Module:
     """[batch, features] -> [batch, out]. Raises ValueError for an identity between unequal sizes."""
     if config.kind == "residual":
         return ResidualProjection(features, out, config.dropout)
+    if config.kind == "mlp":
+        return MlpProjection(features, out, config.activation)
     if config.kind == "linear":
         return LinearProjection(features, out, config.bias)
     if features != out:
@@ -59,15 +76,21 @@ def projection(config: ProjectionConfig, features: int, out: int) -> nn.Module:
     return nn.Identity()
 
 
+def audio_base(config: AudioEncoderConfig, front_end: LogMel) -> Cnn14 | MobileNet | Htsat:
+    """Waveforms [batch, samples] -> [batch, embedding_dim], with `front_end` inside."""
+    if isinstance(config, Cnn14Config):
+        return Cnn14(config, front_end)
+    if isinstance(config, HtsatConfig):
+        return Htsat(config, front_end)
+    return MobileNet(config, front_end)
+
+
 class AudioEncoder(nn.Module):
     """Waveform windows [batch, samples] -> [batch, joint_dim], not normalised."""
 
     def __init__(self, config: ClapConfig) -> None:
         super().__init__()
-        front_end = LogMel(config.front_end)
-        encoder = config.audio_encoder
-        self.base: Cnn14 | MobileNet
-        self.base = Cnn14(encoder, front_end) if isinstance(encoder, Cnn14Config) else MobileNet(encoder, front_end)
+        self.base = audio_base(config.audio_encoder, LogMel(config.front_end))
         self.projection = projection(config.audio_projection, self.base.embedding_dim, config.joint_dim)
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -76,7 +99,7 @@ class AudioEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Token ids [batch, tokens] -> [batch, joint_dim], not normalised."""
+    """Tokenised prompts [batch, tokens] -> [batch, joint_dim], not normalised."""
 
     def __init__(self, base: nn.Module, config: TextEncoderConfig, head: ProjectionConfig, joint_dim: int) -> None:
         super().__init__()

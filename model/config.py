@@ -12,8 +12,8 @@ from model.prompts import check_template
 BUNDLED = Path(__file__).parent / "checkpoints" / "default"
 """The checkpoint that comes with the project."""
 
-MelScale = Literal["slaney", "kaldi"]
-Padding = Literal["repeat", "zero"]
+MelScale = Literal["slaney", "htk", "kaldi", "stored"]
+Padding = Literal["repeat", "repeat_whole", "zero"]
 
 
 class Frozen(BaseModel):
@@ -27,6 +27,7 @@ class FrontEndConfig(Frozen):
 
     The defaults are the paper's (Elizalde et al. 2022, section 4): 44.1 kHz, window 1024, hop 320, 64 mel bins from
     50 to 8000 Hz, 5 s. Frequencies in Hz, durations in seconds, `window_length`, `hop_length` and `n_fft` in samples.
+    `double_precision` is for models trained on spectrograms computed so: it shows in bins near silence.
     """
 
     sample_rate: int = Field(44_100, ge=1_000, le=384_000)
@@ -39,6 +40,7 @@ class FrontEndConfig(Frozen):
     mel_scale: MelScale = "slaney"
     periodic_window: bool = True
     pre_emphasis: float | None = Field(None, gt=0, lt=1)
+    double_precision: bool = False
     log: Literal["decibel", "natural"] = "decibel"
     log_floor: float = Field(1e-10, gt=0)
     mean: float = 0.0
@@ -83,22 +85,52 @@ class MobileNetConfig(Frozen):
     classes: int | None = Field(None, ge=1)
 
 
-AudioEncoderConfig = Annotated[Cnn14Config | MobileNetConfig, Field(discriminator="kind")]
+class HtsatConfig(Frozen):
+    """HTS-AT (Chen et al. 2022), a Swin transformer over the spectrogram folded into a square.
+
+    The defaults are HTSAT-tiny's: 31 M parameters, 768-d embedding. `stage` members hold one entry for each of the
+    stages, each with half the patches and twice the channels of the one before. `fused` is LAION's feature fusion
+    (Wu et al. 2023, section 3.2).
+    """
+
+    kind: Literal["htsat"] = "htsat"
+    width: int = Field(96, ge=1)
+    stage_depths: tuple[int, ...] = Field((2, 2, 6, 2), min_length=1)
+    stage_heads: tuple[int, ...] = Field((4, 8, 16, 32), min_length=1)
+    attention_window: int = Field(8, ge=1)
+    image_size: int = Field(256, ge=8)
+    patch_size: int = Field(4, ge=1)
+    patch_stride: int = Field(4, ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    fused: bool = False
+    fusion_squeeze: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _stages(self) -> HtsatConfig:
+        if len(self.stage_depths) != len(self.stage_heads):
+            raise ValueError(f"{len(self.stage_depths)} stage_depths but {len(self.stage_heads)} stage_heads")
+        return self
+
+
+AudioEncoderConfig = Annotated[Cnn14Config | MobileNetConfig | HtsatConfig, Field(discriminator="kind")]
 
 
 class TextEncoderConfig(Frozen):
-    """A BERT-family encoder from transformers.
+    """A BERT-family encoder, or GPT-2, from transformers.
 
-    `package` names a Python package that carries the weights (`path` inside it, `sha256` of `model.safetensors`);
-    without one, the checkpoint holds the weights too, and `architecture` is their transformers config.
+    `suffix` is put behind every prompt, and its last token stays where a prompt is cut. `package` names a Python
+    package that carries the weights (`path` inside it, `sha256` of `model.safetensors`); without one, the checkpoint
+    holds the weights too, and `architecture` is their transformers config.
     """
 
     package: str | None = None
     path: str = "."
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     architecture: dict[str, Any] | None = None
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Literal["cls", "mean", "pooler", "last"] = "cls"
     max_tokens: int = Field(100, ge=4)
+    suffix: str = ""
 
     @model_validator(mode="after")
     def _one_source(self) -> TextEncoderConfig:
@@ -110,10 +142,14 @@ class TextEncoderConfig(Frozen):
 
 
 class ProjectionConfig(Frozen):
-    """`linear` is the paper's projection, `residual` the released code's two-layer one, `identity` none at all."""
+    """`linear` is the paper's projection, `residual` the released code's two-layer one, `identity` none at all.
 
-    kind: Literal["linear", "residual", "identity"] = "linear"
+    `mlp` is LAION's: linear, `activation`, linear.
+    """
+
+    kind: Literal["linear", "residual", "mlp", "identity"] = "linear"
     bias: bool = True
+    activation: Literal["relu", "gelu"] = "relu"
     dropout: float = Field(0.5, ge=0, lt=1)
 
 

@@ -15,7 +15,9 @@ def mel_matrix(config: FrontEndConfig) -> Tensor:
     """Mel filter bank [n_fft // 2 + 1, mel_bins].
 
     `slaney` is librosa's default (Slaney scale and area norm), which the paper and PANNs use; `kaldi` is Kaldi's
-    triangles on the HTK scale without norm, which EfficientAT uses. Its bank stops short of the Nyquist bin.
+    triangles on the HTK scale without norm, which EfficientAT uses. Its bank stops short of the Nyquist bin. `htk` is
+    torchaudio's default (HTK scale, no norm), which LAION's fused models use. `stored` is for a matrix that only the
+    checkpoint knows: zeros, until its weights are loaded.
     """
     bins = config.n_fft // 2 + 1
     if config.mel_scale == "kaldi":
@@ -24,16 +26,18 @@ def mel_matrix(config: FrontEndConfig) -> Tensor:
         )
         padded: Tensor = F.pad(bank, (0, bins - bank.shape[1]))
         return padded.T.contiguous()
-    slaney: Tensor = torchaudio.functional.melscale_fbanks(
+    if config.mel_scale == "stored":
+        return torch.zeros(bins, config.mel_bins)
+    matrix: Tensor = torchaudio.functional.melscale_fbanks(
         bins,
         config.f_min,
         config.f_max,
         config.mel_bins,
         config.sample_rate,
-        norm="slaney",
-        mel_scale="slaney",
+        norm="slaney" if config.mel_scale == "slaney" else None,
+        mel_scale=config.mel_scale,
     )
-    return slaney
+    return matrix
 
 
 class LogMel(nn.Module):
@@ -51,13 +55,14 @@ class LogMel(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("melW", mel_matrix(config))
-        window = torch.hann_window(config.window_length, periodic=config.periodic_window)
+        self.dtype = torch.float64 if config.double_precision else torch.float32
+        window = torch.hann_window(config.window_length, periodic=config.periodic_window, dtype=self.dtype)
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Waveforms [batch, samples] -> log-mel spectrograms [batch, frames, mel_bins], always in float32."""
+        """Waveforms [batch, samples] -> log-mel spectrograms [batch, frames, mel_bins], always float32."""
         with torch.autocast(waveforms.device.type, enabled=False):
-            return self._log_mel(waveforms.float())
+            return self._log_mel(waveforms.to(self.dtype)).float()
 
     def _log_mel(self, waveforms: Tensor) -> Tensor:
         config = self.config
@@ -74,7 +79,7 @@ class LogMel(nn.Module):
             return_complex=True,
         )
         power = spectrum.real.square() + spectrum.imag.square()
-        mel = power.transpose(1, 2) @ self.melW
+        mel = power.transpose(1, 2) @ self.melW.to(self.dtype)
         if config.log == "decibel":
             mel = 10.0 * mel.clamp(min=config.log_floor).log10()
         else:

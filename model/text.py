@@ -1,4 +1,4 @@
-"""Text encoders: BERT-family transformers, pooled to one vector a prompt."""
+"""Text encoders: transformers' BERT family and GPT-2, pooled to one vector a prompt."""
 
 from __future__ import annotations
 
@@ -56,32 +56,52 @@ def load_base(config: TextEncoderConfig) -> nn.Module:
 
 
 class Tokenizer:
-    """Prompts -> token ids padded to the longest, cut at `max_tokens`."""
+    """Prompts, each with `suffix` behind it -> token ids padded to the longest, cut at `max_tokens`."""
 
-    def __init__(self, folder: Path, max_tokens: int) -> None:
+    def __init__(self, folder: Path, max_tokens: int, suffix: str = "") -> None:
         self.inner: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
         self.max_tokens = max_tokens
+        self.suffix = suffix
+        self._end: int | None = self.inner(suffix)["input_ids"][-1] if suffix else None
 
     def __call__(self, prompts: Sequence[str]) -> Tokens:
         """n prompts -> `input_ids`, `attention_mask` (and `token_type_ids`), each int64 [n, longest]."""
         encoded = self.inner(
-            list(prompts), padding="longest", truncation=True, max_length=self.max_tokens, return_tensors="pt"
+            [prompt + self.suffix for prompt in prompts],
+            padding="longest",
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
         )
-        return dict(encoded)
+        tokens: Tokens = dict(encoded)
+        if self._end is not None:
+            ids, cut = tokens["input_ids"], tokens["attention_mask"].sum(dim=1) == self.max_tokens
+            ids[cut, -1] = self._end
+        return tokens
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
-    """Token states [n, tokens, d] -> [n, d]: the [CLS] state, or the mean over the prompt's own tokens."""
+def pool(hidden: Tensor, tokens: Tokens, pooling: str) -> Tensor:
+    """Token states [n, tokens, d] -> [n, d].
+
+    `cls`: the first state; `mean`: the mean over the prompt's own tokens; `last`: the last token's state, found as
+    msclap finds it, by counting the ids that are not 0 (its padding, which is also an exclamation mark).
+    """
     if pooling == "cls":
         return hidden[:, 0]
-    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    if pooling == "last":
+        last = (tokens["input_ids"] != 0).sum(dim=1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def text_features(base: nn.Module, tokens: Tokens, pooling: str) -> Tensor:
-    """Token ids [n, tokens] -> pooled states [n, d] of the last layer."""
-    hidden: Tensor = base(**tokens).last_hidden_state
-    return pool(hidden, tokens["attention_mask"], pooling)
+    """Tokenised prompts [n, tokens] -> pooled states [n, d] of the last layer; `pooler`: through the model's own."""
+    states = base(**tokens)
+    if pooling == "pooler":
+        pooled: Tensor = states.pooler_output
+        return pooled
+    return pool(states.last_hidden_state, tokens, pooling)
 
 
 @torch.inference_mode()

@@ -18,8 +18,9 @@ def cut(samples: Samples, window: int, hop: int, padding: Padding) -> tuple[Samp
     """Cut a clip [n] into windows [k, window] that begin at `starts` [k], both in samples.
 
     Windows begin at 0, hop, 2 x hop, …; where they leave a tail, a last one is aligned to the clip's end. A clip
-    shorter than the window is padded: tiled and cut (`repeat`), or followed by silence (`zero`). Nothing is padded in
-    the middle of a clip, and nothing is cropped at random: equal clips give equal windows, always.
+    shorter than the window is padded: tiled and cut (`repeat`), tiled as often as it fits whole and followed by
+    silence (`repeat_whole`), or followed by silence (`zero`). Nothing is padded in the middle of a clip, and nothing
+    is cropped at random: equal clips give equal windows, always.
     Raises ValueError for an empty clip.
     """
     if len(samples) == 0:
@@ -37,4 +38,6 @@ def pad(samples: Samples, window: int, padding: Padding) -> Samples:
     """A clip [n <= window] as one window."""
     if padding == "repeat":
         return np.resize(samples, window)
+    if padding == "repeat_whole":
+        samples = np.tile(samples, window // len(samples))
     return np.pad(samples, (0, window - len(samples)))

@@ -27,7 +27,7 @@ def test_a_tail_gets_a_window_aligned_to_the_end() -> None:
     np.testing.assert_array_equal(windows[-1], [6, 7, 8, 9])
 
 
-@pytest.mark.parametrize("padding", ["repeat", "zero"])
+@pytest.mark.parametrize("padding", ["repeat", "repeat_whole", "zero"])
 def test_a_clip_as_long_as_the_window_is_the_window(padding: str) -> None:
     windows, starts = cut(ramp(4), 4, 4, padding)  # type: ignore[arg-type]
     np.testing.assert_array_equal(windows, [[1, 2, 3, 4]])
@@ -46,6 +46,11 @@ def test_a_short_clip_is_followed_by_silence() -> None:
     np.testing.assert_array_equal(starts, [0])
 
 
+def test_a_short_clip_is_repeated_whole_and_followed_by_silence() -> None:
+    windows, _ = cut(ramp(3), 8, 4, "repeat_whole")
+    np.testing.assert_array_equal(windows, [[1, 2, 3, 1, 2, 3, 0, 0]])
+
+
 def test_one_sample_fills_a_window() -> None:
     np.testing.assert_array_equal(cut(ramp(1), 3, 3, "repeat")[0], [[1, 1, 1]])
 
@@ -57,7 +62,7 @@ def test_an_empty_clip_has_no_windows() -> None:
 
 def test_windows_are_copies() -> None:
     samples = ramp(4)
-    for padding in ("repeat", "zero"):
+    for padding in ("repeat", "repeat_whole", "zero"):
         windows, _ = cut(samples, 4, 4, padding)
         windows[:] = 0
     windows, _ = cut(ramp(8), 4, 4, "repeat")
@@ -65,7 +70,7 @@ def test_windows_are_copies() -> None:
     np.testing.assert_array_equal(samples, [1, 2, 3, 4])
 
 
-@given(st.integers(1, 300), st.integers(1, 50), st.integers(1, 50), st.sampled_from(["repeat", "zero"]))
+@given(st.integers(1, 300), st.integers(1, 50), st.integers(1, 50), st.sampled_from(["repeat", "repeat_whole", "zero"]))
 def test_every_sample_is_heard_and_none_is_invented(length: int, window: int, hop: int, padding: str) -> None:
     hop = min(hop, window)
     samples = ramp(length)

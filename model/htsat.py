@@ -1,0 +1,59 @@
+"""HTS-AT (Chen et al. 2022), the audio encoder of LAION's CLAPs and of Microsoft's of 2023.
+
+transformers has the network; here is what leads to it (our front end) and what leaves it (the pooled embedding).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import ClapAudioConfig, ClapAudioModel
+
+from model.config import HtsatConfig
+from model.front_end import LogMel
+
+
+def architecture(config: HtsatConfig, mel_bins: int) -> ClapAudioConfig:
+    """The same, in transformers' words."""
+    return ClapAudioConfig(
+        patch_embeds_hidden_size=config.width,
+        hidden_size=config.width * 2 ** (len(config.stage_depths) - 1),
+        depths=list(config.stage_depths),
+        num_attention_heads=list(config.stage_heads),
+        num_hidden_layers=len(config.stage_depths),
+        window_size=config.attention_window,
+        spec_size=config.image_size,
+        patch_size=config.patch_size,
+        patch_stride=[config.patch_stride, config.patch_stride],
+        num_mel_bins=mel_bins,
+        mlp_ratio=config.mlp_ratio,
+        hidden_dropout_prob=config.dropout,
+        enable_fusion=config.fused,
+        fusion_type="aff_2d" if config.fused else None,
+        aff_block_r=config.fusion_squeeze,
+    )
+
+
+class Htsat(nn.Module):
+    """Waveforms [batch, samples] -> embeddings [batch, embedding_dim].
+
+    A fused model reads four spectrograms: of the whole clip and of three random crops. A window is never longer than
+    the model's length, where all four are the same; and so is it read here, as the peers read a short clip that comes
+    alone. Nothing depends on chance or on the rest of the batch.
+    """
+
+    def __init__(self, config: HtsatConfig, front_end: LogMel) -> None:
+        super().__init__()
+        self.config = config
+        self.logmel_extractor = front_end
+        self.htsat = ClapAudioModel(architecture(config, front_end.config.mel_bins))
+        self.embedding_dim = int(self.htsat.audio_encoder.num_features)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        mel = self.logmel_extractor(waveforms).unsqueeze(1)
+        fused = None
+        if self.config.fused:
+            mel = mel.expand(-1, 4, -1, -1)
+            fused = torch.ones(len(mel), dtype=torch.bool, device=mel.device)
+        embedding: Tensor = self.htsat(input_features=mel, is_longer=fused).pooler_output
+        return embedding

@@ -1,0 +1,166 @@
+"""Another project's weights, taken over key by key: none missed, none invented, none of another shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from model.checkpoint import CheckpointError, stored_keys
+from model.clap import Clap
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Third:
+    """One of the three equal row blocks of a tensor: query (0), key (1) or value (2) of a joint projection."""
+
+    key: str
+    index: int
+
+
+Origin = Callable[[str], "str | Third"]
+"""From a key of `Clap` to where the file has it."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict and the files it was read from, with their SHA-256."""
+
+    state: State
+    files: dict[Path, str]
+
+    @property
+    def file(self) -> Path:
+        """The one to name in an error."""
+        return next(iter(self.files))
+
+    def without_prefix(self, prefix: str) -> Weights:
+        """`prefix` taken off every key, as DataParallel wrappers put it on every key."""
+        return Weights({key.removeprefix(prefix): value for key, value in self.state.items()}, self.files)
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What a file holds beyond the model.
+
+    `constants` are compared with what the model computes for itself; `unused` maps patterns of keys to the reason why
+    the model has no place for them. Either may be absent.
+    """
+
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+    unused: Mapping[str, str] = field(default_factory=dict)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_pickle(path: Path, member: str | None = None) -> Weights:
+    """A state dict saved by torch.save, or the `member` of a saved dict that is one.
+
+    Only tensors and plain containers are read: a file that would run code is refused. Raises CheckpointError.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as weights alone: {detail}") from None
+    state = saved.get(member) if member is not None and isinstance(saved, dict) else saved
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        place = f" under {member!r}" if member is not None else ""
+        raise CheckpointError(f"{path} holds no state dict{place}")
+    return Weights(dict(state), {path: sha256(path)})
+
+
+def read_folder(folder: Path) -> Weights:
+    """The weights of a transformers directory: safetensors, in one file or several, else pytorch_model.bin."""
+    index = folder / "model.safetensors.index.json"
+    paths = [folder / "model.safetensors"]
+    if index.exists():
+        paths = [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
+    elif not paths[0].exists() and (folder / "pytorch_model.bin").exists():
+        return read_pickle(folder / "pytorch_model.bin")
+    state: State = {}
+    for path in paths:
+        try:
+            state |= load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
+    return Weights(state, {path: sha256(path) for path in paths})
+
+
+def take_over(
+    model: Clap, weights: Weights, origin: Origin, computed: Mapping[str, Tensor], leftovers: Leftovers
+) -> list[str]:
+    """Fill every stored key of `model`, from the file by `origin` or from `computed`.
+
+    Returns a note for everything that was left out. Raises CheckpointError naming the file's key that is missing,
+    unknown, of a wrong shape, not finite, or a constant of another value.
+    """
+    current = model.state_dict()
+    filled: State = {}
+    used = set()
+    for target in sorted(stored_keys(model)):
+        if target in computed:
+            filled[target] = fitting(computed[target], current[target], target, weights.file)
+            continue
+        source = origin(target)
+        key, index = (source.key, source.index) if isinstance(source, Third) else (source, None)
+        if key not in weights.state:
+            raise CheckpointError(f"{weights.file} lacks {key}")
+        used.add(key)
+        value = weights.state[key]
+        if index is not None:
+            if value.ndim == 0 or len(value) != 3 * len(current[target]):
+                raise CheckpointError(
+                    f"{weights.file}: {key} is {tuple(value.shape)}, not three {current[target].shape}"
+                )
+            value = value.chunk(3)[index]
+        filled[target] = fitting(value, current[target], key, weights.file)
+    notes = account(weights, weights.state.keys() - used, leftovers)
+    model.load_state_dict(filled, strict=False)
+    return notes
+
+
+def fitting(value: Tensor, wanted: Tensor, key: str, file: Path) -> Tensor:
+    """`value` in the type of `wanted`. Raises CheckpointError where the shape differs or it is not finite."""
+    if value.shape != wanted.shape:
+        raise CheckpointError(f"{file}: {key} is {tuple(value.shape)}, not {tuple(wanted.shape)}")
+    if value.is_floating_point() and not bool(value.isfinite().all()):
+        raise CheckpointError(f"{file}: {key} is not finite")
+    return value.to(wanted.dtype)
+
+
+def account(weights: Weights, left: set[str], leftovers: Leftovers) -> list[str]:
+    """One note for each reason to leave keys out. Raises CheckpointError for a key that has none."""
+    notes: dict[str, list[str]] = {}
+    for key in sorted(left):
+        if key in leftovers.constants:
+            check_constant(weights.state[key], leftovers.constants[key], key, weights.file)
+            notes.setdefault("the model computes it", []).append(key)
+            continue
+        reason = next((why for pattern, why in leftovers.unused.items() if re.fullmatch(pattern, key)), None)
+        if reason is None:
+            raise CheckpointError(f"{weights.file} has the unknown key {key}")
+        notes.setdefault(reason, []).append(key)
+    return [f"left out {', '.join(keys)}: {reason}" for reason, keys in notes.items()]
+
+
+def check_constant(value: Tensor, expected: Tensor, key: str, file: Path) -> None:
+    value = fitting(value, expected, key, file)
+    if not torch.allclose(value.double(), expected.double(), rtol=0, atol=1e-5):
+        raise CheckpointError(f"{file}: {key} is not the constant that this model computes")

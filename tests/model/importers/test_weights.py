@@ -1,0 +1,54 @@
+"""State dicts are read as data, never as code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import CheckpointError
+from model.importers import read
+from model.importers.weights import read_pickle
+
+
+class Attack:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("attacked",)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": Attack()}, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="as weights alone"):
+        read_pickle(tmp_path / "weights.pth", "model")
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 cut short"])
+def test_a_file_that_is_no_pickle_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"weights\.pth cannot be read"):
+        read_pickle(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("saved", [{}, {"model": {}}, {"model": {"a": 1}}, {"weights": {"a": torch.zeros(1)}}, [1]])
+def test_a_file_without_the_state_dict_is_refused(tmp_path: Path, saved: object) -> None:
+    torch.save(saved, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="no state dict under 'model'"):
+        read_pickle(tmp_path / "weights.pth", "model")
+
+
+def test_the_member_is_read_with_the_files_checksum(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "model": {"module.a": torch.ones(2)}}, tmp_path / "weights.pth")
+    weights = read_pickle(tmp_path / "weights.pth", "model").without_prefix("module.")
+    assert list(weights.state) == ["a"]
+    assert len(weights.files[tmp_path / "weights.pth"]) == 64
+
+
+def test_an_unknown_kind_and_an_absent_source_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="unknown kind 'openai'"):
+        read("openai", tmp_path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        read("transformers", tmp_path / "absent")
