@@ -234,53 +234,12 @@ def parameters(module: Any) -> float:
     return float(sum(p.numel() for p in module.parameters())) / 1e6
 
 
-@app.command()
-def evaluate(
-    data: Annotated[Path, typer.Option(help="A data set, or a folder of data sets.")],
-    task: Annotated[
-        list[str] | None, typer.Option(help="A task; give it once for each. All that are there if absent.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
-    model: ModelOption = None,
-) -> None:
-    """Zero-shot accuracy on data sets in their official layouts."""
-    from evaluation.tasks import TASKS, LayoutError
-    from evaluation.zero_shot import evaluate as run
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def evaluate(context: typer.Context) -> None:
+    """Measure a checkpoint on the paper's data sets; see `anysound evaluate --help`."""
+    from evaluation.command import app as evaluation
 
-    if unknown := sorted(set(task or ()) - TASKS.keys()):
-        raise fail(f"unknown task {unknown[0]}; there are {', '.join(TASKS)}")
-    checkpoint = open_checkpoint(model)
-    results = []
-    for name in task or TASKS:
-        try:
-            clips = TASKS[name].clips(data)
-        except LayoutError as error:
-            if task:
-                raise fail(str(error)) from None
-            continue
-        with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
-            results.append(run(checkpoint, TASKS[name], clips, progress))
-    if not results:
-        raise fail(f"{data} holds none of the data sets: {', '.join(TASKS)}")
-    if as_json:
-        rows = [{"task": r.task, "clips": r.clips, "accuracy": r.accuracy, "recalls": r.recalls} for r in results]
-        out.out(json.dumps({"model": checkpoint.config.name, "fingerprint": checkpoint.fingerprint, "tasks": rows}))
-        return
-    table = Table(title=f"{checkpoint.config.name} {checkpoint.fingerprint[:12]}, zero-shot", box=None, pad_edge=False)
-    for column in ("task", "classes", "clips", "accuracy", "weakest class"):
-        table.add_column(column, justify="left" if column in ("task", "weakest class") else "right")
-    for result in results:
-        weakest, recall = min(result.recalls.items(), key=lambda item: item[1])
-        table.add_row(
-            result.title,
-            str(len(result.classes)),
-            str(result.clips),
-            f"{result.accuracy:.3f}",
-            f"{weakest} {recall:.2f}",
-        )
-        for line in result.unreadable:
-            err.print(f"unreadable: {line}", style="red")
-    out.print(table)
+    evaluation(context.args, prog_name="anysound evaluate")
 
 
 def main() -> None:

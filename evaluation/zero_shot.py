@@ -3,106 +3,132 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from rich.progress import Progress
 
-from evaluation.tasks import Clip, Task
-from model.audio import AudioError
+from evaluation import metrics
+from evaluation.embeddings import Encoded, encode
+from evaluation.encoder import Encoder
+from evaluation.metrics import Confusion, Indices, Truth
+from evaluation.store import Store
+from evaluation.task import Clip, DataSet, Metric
 from model.checkpoint import Checkpoint
-from model.classify import LabelPrompts, clip_embedding
-from model.embed import clip_windows, embed_prompts, embed_windows
-from model.prompts import Embeddings, Label
+from model.classify import LabelEmbeddings, LabelPrompts, Scores
+from model.embed import embed_prompts
+from model.prompts import Label, fill
 
-Confusion = npt.NDArray[np.int64]
-BATCH = 32
+THRESHOLD = 0.5
+"""A multi-label class counts as found where its sigmoid score reaches this; the paper does not name its own."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Figures over the clips that could be read; the others are named in `unreadable`."""
+    """Figures over the clips that could be read; the others are named in `unreadable`.
+
+    `figures` are by name, the task's own metric first; `per_class` is recall, or average precision where a clip may
+    have several classes (there is no confusion matrix then).
+    """
 
     task: str
     title: str
+    metric: Metric
+    templates: tuple[str, ...]
     classes: tuple[str, ...]
-    confusion: Confusion  # [true, predicted]
+    clips: int
+    figures: dict[str, float]
+    per_class: dict[str, float]
+    confusion: Confusion | None = None
+    partial: str = ""
+    missing: tuple[str, ...] = field(default=())
+    strangers: tuple[str, ...] = field(default=())
     unreadable: tuple[str, ...] = field(default=())
 
     @property
-    def clips(self) -> int:
-        return int(self.confusion.sum())
+    def figure(self) -> float:
+        """The task's own metric."""
+        return next(iter(self.figures.values()))
 
     @property
-    def accuracy(self) -> float:
-        return float(np.trace(self.confusion) / max(self.clips, 1))
-
-    @property
-    def recalls(self) -> dict[str, float]:
-        """Share of each class's clips that got its name."""
-        totals = np.maximum(self.confusion.sum(axis=1), 1)
-        return dict(zip(self.classes, (np.diag(self.confusion) / totals).tolist(), strict=True))
+    def chance(self) -> float | None:
+        """Accuracy of guessing among the classes; None for other metrics."""
+        return 1 / len(self.classes) if self.metric == "accuracy" else None
 
 
-def embed_clips(
-    checkpoint: Checkpoint, paths: Sequence[Path], progress: Progress | None = None
-) -> tuple[Embeddings, list[int], list[str]]:
-    """Clips -> embeddings [read, d], the indices of those that were read, and why the others were not.
-
-    Windows of different clips share a batch; two threads read ahead while the encoder runs.
-    """
-    bar = progress.add_task("embedding", total=len(paths)) if progress else None
-    sums: dict[int, list[Embeddings]] = {}
-    waiting: list[tuple[int, npt.NDArray[np.float32]]] = []
-    unreadable: list[str] = []
-
-    def flush() -> None:
-        vectors = embed_windows(checkpoint, np.stack([window for _, window in waiting]), BATCH)
-        for (index, _), vector in zip(waiting, vectors, strict=True):
-            sums.setdefault(index, []).append(vector)
-        waiting.clear()
-
-    def attempt(path: Path) -> npt.NDArray[np.float32] | str:
-        try:
-            return clip_windows(path, checkpoint)[0]
-        except (AudioError, OSError) as error:
-            return f"{path.name}: {error}"
-
-    with ThreadPoolExecutor(2) as readers:
-        for first in range(0, len(paths), 4 * BATCH):
-            part = paths[first : first + 4 * BATCH]
-            for offset, windows in enumerate(readers.map(attempt, part)):
-                if isinstance(windows, str):
-                    unreadable.append(windows)
-                else:
-                    waiting.extend((first + offset, window) for window in windows)
-                if len(waiting) >= BATCH:
-                    flush()
-                if progress and bar is not None:
-                    progress.advance(bar)
-    if waiting:
-        flush()
-    read = sorted(sums)
-    return np.stack([clip_embedding(np.stack(sums[index])) for index in read]), read, unreadable
-
-
-def class_embeddings(checkpoint: Checkpoint, classes: Sequence[str], template: str) -> Embeddings:
-    """One embedding a class name [classes, d]."""
-    prompts = LabelPrompts(tuple(map(Label, classes)), template, checkpoint.config.prompts.background)
+def class_embeddings(checkpoint: Checkpoint, classes: Sequence[str], templates: Sequence[str]) -> LabelEmbeddings:
+    """One row a class; several templates are averaged. Raises ValueError for a template without one placeholder."""
+    labels = tuple(Label(name, tuple(fill(template, name) for template in templates)) for name in classes)
+    prompts = LabelPrompts(labels, templates[0], checkpoint.config.prompts.background)
     texts = prompts.prompts
-    return prompts.assemble(dict(zip(texts, embed_prompts(checkpoint, texts), strict=True))).positive
+    return prompts.assemble(dict(zip(texts, embed_prompts(checkpoint, texts), strict=True)))
 
 
-def evaluate(checkpoint: Checkpoint, task: Task, clips: Sequence[Clip], progress: Progress | None = None) -> Result:
-    """Accuracy of one task. Raises ValueError where not one clip could be read."""
-    audio, read, unreadable = embed_clips(checkpoint, [clip.path for clip in clips], progress)
-    classes = task.classes or tuple(sorted({clip.label for clip in clips}))
-    text = class_embeddings(checkpoint, classes, task.template)
-    predicted = (audio @ text.T).argmax(axis=1)
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    for index, guess in zip(read, predicted, strict=True):
-        confusion[classes.index(clips[index].label), guess] += 1
-    return Result(task.name, task.title, classes, confusion, tuple(unreadable))
+def indices(clips: Sequence[Clip], classes: Sequence[str]) -> Indices:
+    """The class of each single-label clip [clips]."""
+    place = {name: index for index, name in enumerate(classes)}
+    return np.array([place[clip.label] for clip in clips], np.int64)
+
+
+def truth_matrix(clips: Sequence[Clip], classes: Sequence[str]) -> Truth:
+    """Which classes each clip has [clips, classes]."""
+    place = {name: index for index, name in enumerate(classes)}
+    truth = np.zeros((len(clips), len(classes)), bool)
+    for row, clip in enumerate(clips):
+        truth[row, [place[label] for label in clip.labels]] = True
+    return truth
+
+
+def zero_shot(
+    checkpoint: Checkpoint, data_set: DataSet, encoded: Encoded, templates: Sequence[str] | None = None
+) -> Result:
+    """Figures of a task over its encoded test clips, with its own prompt or an ensemble of `templates`."""
+    templates = tuple(templates or (data_set.task.template,))
+    classes = data_set.classes
+    test = encoded.of(data_set.test)
+    labels = class_embeddings(checkpoint, classes, templates)
+    scores = labels.score(test.joint, checkpoint.logit_scale, "sigmoid")
+    confusion = None
+    if data_set.task.multilabel:
+        figures, per_class = multi_label(truth_matrix(test.clips, classes), scores, data_set.task.metric)
+    else:
+        truth = indices(test.clips, classes)
+        figures = {"accuracy": metrics.accuracy(truth, scores.similarity)}
+        if len(classes) > 5:
+            figures["top5"] = metrics.top_k_accuracy(truth, scores.similarity, 5)
+        confusion = metrics.confusion(truth, scores.similarity.argmax(axis=1), len(classes))
+        per_class = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
+    return Result(
+        data_set.task.name,
+        data_set.task.title,
+        data_set.task.metric,
+        templates,
+        classes,
+        len(test.clips),
+        figures,
+        {name: float(value) for name, value in zip(classes, per_class, strict=True) if not np.isnan(value)},
+        confusion,
+        data_set.partial,
+        data_set.missing,
+        data_set.strangers,
+        encoded.unreadable,
+    )
+
+
+def multi_label(truth: Truth, scores: Scores, metric: Metric) -> tuple[dict[str, float], metrics.Array]:
+    """mAP over the classes that occur, and micro F1; average precision of each class."""
+    precisions = metrics.average_precisions(truth, scores.similarity)
+    best = metrics.one_hot(scores.similarity.argmax(axis=1), truth.shape[1])
+    figures = {
+        "mAP": float(np.nanmean(precisions)),
+        "F1": metrics.micro_f1(truth, scores.score >= THRESHOLD),
+        "F1 of the best label": metrics.micro_f1(truth, best),
+    }
+    return {metric: figures[metric], **figures}, precisions
+
+
+def evaluate(checkpoint: Checkpoint, data_set: DataSet, progress: Progress | None = None) -> Result:
+    """Zero-shot figures of one task, nothing kept. Raises TooFewRead where most clips can't be read."""
+    encoder = Encoder(checkpoint)
+    with Store(None, checkpoint.fingerprint, encoder.precision) as store:
+        return zero_shot(checkpoint, data_set, encode(encoder, data_set.test, store, progress))

@@ -51,29 +51,32 @@ def figures(checkpoint: Checkpoint, data: Path) -> list[Result]:
     results = []
     for task in TASKS.values():
         try:
-            clips = task.clips(data)
+            data_set = task.open(data)
         except LayoutError:
             continue
         with Progress(transient=True) as progress:
-            results.append(evaluate(checkpoint, task, clips, progress))
+            results.append(evaluate(checkpoint, data_set, progress))
     return results
 
 
 def results_table(results: Sequence[Result]) -> str:
-    rows = ["| task | classes | clips | accuracy | chance | weakest class |", "|---|---|---|---|---|---|"]
+    rows = ["| task | classes | clips | metric | figure | chance | weakest class |", "|---|---|---|---|---|---|---|"]
     for result in results:
-        weakest, recall = min(result.recalls.items(), key=lambda item: item[1])
-        classes = len(result.classes)
+        weakest, value = min(result.per_class.items(), key=lambda item: item[1])
+        chance = "" if result.chance is None else f"{result.chance:.3f}"
+        part = f" ({result.partial})" if result.partial else ""
         rows.append(
-            f"| {result.title} | {classes} | {result.clips} | **{result.accuracy:.3f}** | {1 / classes:.3f} |"
-            f" {weakest} {recall:.2f} |"
+            f"| {result.title}{part} | {len(result.classes)} | {result.clips} | {result.metric} |"
+            f" **{result.figure:.3f}** | {chance} | {weakest} {value:.2f} |"
         )
     return "\n".join(rows)
 
 
 def recalls_table(result: Result) -> str:
     rows = ["| class | recall | taken for |", "|---|---|---|"]
-    for index, (name, recall) in enumerate(sorted(result.recalls.items(), key=lambda item: -item[1])):
+    if result.confusion is None:
+        return ""
+    for index, (name, recall) in enumerate(sorted(result.per_class.items(), key=lambda item: -item[1])):
         row = result.confusion[result.classes.index(name)].copy()
         row[result.classes.index(name)] = 0
         taken = f"{result.classes[int(row.argmax())]} ({int(row.max())})" if row.any() else ""

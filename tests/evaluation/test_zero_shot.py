@@ -1,4 +1,4 @@
-"""Zero-shot figures equal scikit-learn's, and a broken clip costs itself alone."""
+"""Zero-shot figures of every task equal scikit-learn's over the same similarities."""
 
 from __future__ import annotations
 
@@ -6,58 +6,105 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    recall_score,
+    top_k_accuracy_score,
+)
 
-from evaluation.tasks import TASKS, Clip
-from evaluation.zero_shot import class_embeddings, embed_clips, evaluate
-from model.checkpoint import Checkpoint, load
+from evaluation.embeddings import encode
+from evaluation.encoder import Encoder
+from evaluation.store import Store
+from evaluation.tasks import TASKS
+from evaluation.zero_shot import THRESHOLD, class_embeddings, evaluate, indices, truth_matrix, zero_shot
+from model.checkpoint import Checkpoint
+from model.embed import clip_windows, embed_prompts, embed_windows
+from model.scores import contrast_sigmoid
+from tests.evaluation.layouts import LAYOUTS
 
-TASK = TASKS["gtzan-music-speech"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tiny_folder: Path) -> Checkpoint:
-    return load(tiny_folder)
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
-    """Noise of many colours and lengths, one file of them broken."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("clips")
-    found = []
-    for number in range(40):
-        path = folder / f"{number}.wav"
-        length = int(rng.integers(2_000, 30_000))
-        noise = rng.standard_normal(length).cumsum() if number % 3 else rng.standard_normal(length)
-        soundfile.write(path, noise / np.abs(noise).max(), 8_000)
-        found.append(Clip(path, ("music", "speech")[number % 2]))
-    (folder / "broken.wav").write_bytes(b"RIFF")
-    return [*found[:5], Clip(folder / "broken.wav", "music"), *found[5:]]
+SINGLE = sorted(name for name, task in TASKS.items() if task.metric == "accuracy")
+SEVERAL = sorted(name for name, task in TASKS.items() if task.multilabel)
 
 
-def test_figures_equal_scikit_learn_s(checkpoint: Checkpoint, clips: list[Clip]) -> None:
-    result = evaluate(checkpoint, TASK, clips)
-    audio, read, _ = embed_clips(checkpoint, [clip.path for clip in clips])
-    classes = ["music", "speech"]
-    guessed = [classes[i] for i in (audio @ class_embeddings(checkpoint, classes, TASK.template).T).argmax(axis=1)]
-    true = [clips[index].label for index in read]
-    np.testing.assert_array_equal(result.confusion, confusion_matrix(true, guessed, labels=classes))
-    assert result.accuracy == pytest.approx(accuracy_score(true, guessed))
-    expected = recall_score(true, guessed, labels=classes, average=None, zero_division=0)
-    assert list(result.recalls.values()) == pytest.approx(list(expected))
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_single_label_task_has_scikit_learn_s_figures(
+    name: str, tmp_path: Path, checkpoint: Checkpoint, encoder: Encoder, store: Store
+) -> None:
+    LAYOUTS[name](tmp_path)
+    data_set = TASKS[name].open(tmp_path)
+    result = zero_shot(checkpoint, data_set, encode(encoder, data_set.clips, store))
+    prompts = [TASKS[name].template.replace("{label}", label) for label in data_set.classes]
+    text = embed_prompts(checkpoint, prompts)
+    audio = encode(encoder, data_set.test, store).joint
+    similarity = audio @ text.T
+    true = [data_set.classes.index(clip.label) for clip in data_set.test]
+    guessed = similarity.argmax(axis=1)
+    everything = range(len(data_set.classes))
+    assert result.clips == len(data_set.test)
+    assert result.figure == pytest.approx(accuracy_score(true, guessed))
+    np.testing.assert_array_equal(result.confusion, confusion_matrix(true, guessed, labels=everything))
+    recalls = recall_score(true, guessed, labels=everything, average=None, zero_division=0)
+    assert list(result.per_class.values()) == pytest.approx(list(recalls))
+    if len(data_set.classes) > 5:
+        assert result.figures["top5"] == pytest.approx(top_k_accuracy_score(true, similarity, k=5, labels=everything))
 
 
-def test_a_clip_that_cannot_be_read_is_named_and_left_out(checkpoint: Checkpoint, clips: list[Clip]) -> None:
-    result = evaluate(checkpoint, TASK, clips)
-    assert result.clips == 40
-    assert len(result.unreadable) == 1
-    assert result.unreadable[0].startswith("broken.wav: ")
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_multi_label_task_has_scikit_learn_s_figures(
+    name: str, tmp_path: Path, checkpoint: Checkpoint, encoder: Encoder, store: Store
+) -> None:
+    LAYOUTS[name](tmp_path)
+    data_set = TASKS[name].open(tmp_path)
+    encoded = encode(encoder, data_set.test, store)
+    result = zero_shot(checkpoint, data_set, encoded)
+    labels = class_embeddings(checkpoint, data_set.classes, [data_set.task.template])
+    similarity = encoded.joint @ labels.positive.T
+    truth = truth_matrix(encoded.clips, data_set.classes)
+    there = np.flatnonzero(truth.any(axis=0))
+    expected = average_precision_score(truth[:, there], similarity[:, there], average="macro")
+    assert result.figures["mAP"] == pytest.approx(expected)
+    background = (encoded.joint @ labels.background.T).astype(np.float64)
+    scale = checkpoint.logit_scale
+    logits = scale * similarity.astype(np.float64)
+    scores = np.hstack([contrast_sigmoid(logits[:, [column]], background, scale) for column in range(truth.shape[1])])
+    assert result.figures["F1"] == pytest.approx(f1_score(truth, scores >= THRESHOLD, average="micro", zero_division=0))
+    best = np.eye(truth.shape[1], dtype=np.bool_)[similarity.argmax(axis=1)]
+    assert result.figures["F1 of the best label"] == pytest.approx(f1_score(truth, best, average="micro"))
+    assert result.figure == result.figures[result.metric]
+    assert set(result.per_class) == {data_set.classes[index] for index in there}
 
 
-def test_a_clip_s_embedding_does_not_depend_on_its_neighbours(checkpoint: Checkpoint, clips: list[Clip]) -> None:
-    paths = [clip.path for clip in clips if clip.path.stem != "broken"]
-    together, _, _ = embed_clips(checkpoint, paths)
-    alone, _, _ = embed_clips(checkpoint, paths[7:8])
-    np.testing.assert_allclose(together[7], alone[0], atol=1e-5)
+def test_a_multi_label_truth_by_hand(tmp_path: Path) -> None:
+    LAYOUTS["dcase2017-task4"](tmp_path)
+    data_set = TASKS["dcase2017-task4"].open(tmp_path)
+    assert data_set.classes == ("Train horn", "Air horn, truck horn", "Car alarm", "Screaming", "Truck", "Train")
+    rows = truth_matrix(data_set.test, data_set.classes).tolist()
+    truth = {clip.path.stem[:5]: row for clip, row in zip(data_set.test, rows, strict=True)}
+    assert truth == {
+        "Y-fCS": [True, False, False, False, False, True],
+        "Y0dIs": [False, False, False, True, False, False],
+        "Y1vYA": [False, False, False, False, True, False],
+    }
+
+
+def test_several_templates_are_averaged(checkpoint: Checkpoint) -> None:
+    both = class_embeddings(checkpoint, ["dog", "rain"], ["{label}", "this is a sound of {label}"]).positive
+    each = [
+        class_embeddings(checkpoint, ["dog", "rain"], [t]).positive for t in ("{label}", "this is a sound of {label}")
+    ]
+    mean = (each[0] + each[1]) / 2
+    np.testing.assert_allclose(both, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_evaluation_hears_what_the_service_hears(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    LAYOUTS["beijing-opera"](tmp_path)
+    data_set = TASKS["beijing-opera"].open(tmp_path)
+    text = class_embeddings(checkpoint, data_set.classes, [data_set.task.template]).positive
+    audio = np.concatenate(
+        [embed_windows(checkpoint, clip_windows(clip.path, checkpoint)[0]) for clip in data_set.clips]
+    )
+    expected = ((audio @ text.T).argmax(axis=1) == indices(data_set.clips, data_set.classes)).mean()
+    assert evaluate(checkpoint, data_set).figure == pytest.approx(expected)

@@ -1,0 +1,157 @@
+"""Clips to embeddings: threads read ahead while the encoder runs, and what is in the store is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from rich.progress import Progress
+
+from evaluation.encoder import Encoder
+from evaluation.store import Store
+from evaluation.task import Clip
+from model.audio import AudioError, Limits, read, resample
+from model.classify import clip_embedding
+from model.config import FrontEndConfig
+from model.prompts import Embeddings
+from model.windows import Samples, cut
+
+READERS = 2
+LIMITS = Limits(max_seconds=3_600, max_decoded_bytes=2 << 30)
+
+
+class TooFewRead(ValueError):
+    """So many clips could not be read that a figure over the others would mislead."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The clips that were read, in order: `joint` [n, joint_dim], `features` [n, features], a digest of each."""
+
+    clips: tuple[Clip, ...]
+    joint: Embeddings
+    features: Embeddings
+    digests: tuple[bytes, ...]
+    unreadable: tuple[str, ...]
+    computed: int
+    """How many were not in the store."""
+
+    def of(self, clips: Sequence[Clip]) -> Encoded:
+        """Those of `clips` that were read."""
+        wanted = set(clips)
+        rows = [row for row, clip in enumerate(self.clips) if clip in wanted]
+        return Encoded(
+            tuple(self.clips[row] for row in rows),
+            self.joint[rows],
+            self.features[rows],
+            tuple(self.digests[row] for row in rows),
+            self.unreadable,
+            self.computed,
+        )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A clip from disk: its windows [k, samples], or None where the store has it or `error` says why not."""
+
+    digest: bytes
+    windows: Samples | None = None
+    error: str = ""
+
+
+def load(clip: Clip, front_end: FrontEndConfig, known: set[bytes]) -> Loaded:
+    """Read one clip's bytes, and decode them unless their embedding is known. Never raises for a bad file."""
+    try:
+        data = clip.path.read_bytes()
+    except OSError as error:
+        return Loaded(b"", error=error.strerror or str(error))
+    part = "" if clip.duration_s is None else f"{clip.start_s}+{clip.duration_s}"
+    digest = hashlib.blake2b(data, digest_size=16, salt=part.encode()[:16]).digest()
+    if digest in known:
+        return Loaded(digest)
+    try:
+        waveform = read(data, LIMITS)
+    except AudioError as error:
+        return Loaded(digest, error=str(error))
+    samples = waveform.samples
+    if clip.duration_s is not None:
+        start = round(clip.start_s * waveform.rate)
+        samples = samples[start : start + round(clip.duration_s * waveform.rate)]
+    samples = resample(samples, waveform.rate, front_end.sample_rate)
+    windows, _ = cut(samples, front_end.window_samples, front_end.window_hop_samples, front_end.padding)
+    return Loaded(digest, windows)
+
+
+def loaded(clips: Sequence[Clip], front_end: FrontEndConfig, known: set[bytes], ahead: int) -> Iterator[Loaded]:
+    """Each clip in order; at most `ahead` wait decoded, so memory does not grow with the data set."""
+    with ThreadPoolExecutor(READERS, "read") as readers:
+        waiting: deque[Future[Loaded]] = deque()
+        try:
+            for clip in clips:
+                waiting.append(readers.submit(load, clip, front_end, known))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def encode(encoder: Encoder, clips: Sequence[Clip], store: Store, progress: Progress | None = None) -> Encoded:
+    """Embed every clip once. A clip's embedding does not depend on its neighbours.
+
+    Raises TooFewRead where more than half of the clips can't be read.
+    """
+    bar = progress.add_task("embedding", total=len(clips)) if progress else None
+    joint_dim = encoder.checkpoint.config.joint_dim
+    known = store.digests()
+    digests: dict[int, bytes] = {}
+    unreadable: list[str] = []
+    computed = 0
+    waiting: list[tuple[bytes, Samples]] = []
+    queued: set[bytes] = set()
+
+    def flush() -> None:
+        nonlocal computed
+        joint, features = encoder(np.concatenate([windows for _, windows in waiting]))
+        rows, start = [], 0
+        for digest, windows in waiting:
+            part = slice(start, start + len(windows))
+            rows.append((digest, np.concatenate([clip_embedding(joint[part]), features[part].mean(axis=0)])))
+            start += len(windows)
+        store.add(rows)
+        computed += len(rows)
+        waiting.clear()
+        queued.clear()
+
+    front_end = encoder.checkpoint.config.front_end
+    for index, clip in enumerate(loaded(clips, front_end, known, ahead=2 * encoder.batch.limit)):
+        if clip.error:
+            unreadable.append(f"{clips[index].name}: {clip.error}")
+        else:
+            digests[index] = clip.digest
+            if clip.windows is not None and clip.digest not in queued:
+                waiting.append((clip.digest, clip.windows))
+                queued.add(clip.digest)
+            if sum(len(windows) for _, windows in waiting) >= encoder.batch.size:
+                flush()
+        if progress and bar is not None:
+            progress.advance(bar)
+    if waiting:
+        flush()
+    if len(digests) * 2 < len(clips) or not digests:
+        raise TooFewRead(f"{len(unreadable):,} of {len(clips):,} clips can't be read; the first: {unreadable[0]}")
+    vectors = np.stack([store.get(digest) for digest in digests.values()])
+    return Encoded(
+        tuple(clips[index] for index in digests),
+        vectors[:, :joint_dim],
+        vectors[:, joint_dim:],
+        tuple(digests.values()),
+        tuple(unreadable),
+        computed,
+    )

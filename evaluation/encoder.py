@@ -1,0 +1,107 @@
+"""The audio encoder as evaluation runs it, in the precision and with the batch that suit the device."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from model.checkpoint import Checkpoint
+from model.prompts import Embeddings
+from model.windows import Samples
+
+Precision = Literal["fp32", "bf16"]
+
+TOLERANCE = 5e-3
+"""bf16 is used where no value of a unit-length embedding moves by more; the service promises the same."""
+
+
+@dataclass
+class BatchSize:
+    """Doubles while the larger batch is faster, halves when memory runs out; learned from the work itself."""
+
+    size: int = 8
+    limit: int = 256
+    settled: bool = False
+    rates: dict[int, list[float]] = field(default_factory=dict)
+
+    def took(self, windows: int, seconds: float) -> None:
+        """Note a batch of `windows`; after two at the present size, decide."""
+        if self.settled or windows != self.size:
+            return
+        here = self.rates.setdefault(self.size, [])
+        here.append(windows / max(seconds, 1e-9))
+        if len(here) < 2:
+            return
+        before = self.rates.get(self.size // 2)
+        if before and max(here) < 1.05 * max(before):
+            self.size //= 2
+            self.settled = True
+        elif self.size >= self.limit:
+            self.settled = True
+        else:
+            self.size *= 2
+
+    def exhausted(self) -> None:
+        """Memory ran out at the present size."""
+        self.size = max(1, self.size // 2)
+        self.settled = True
+
+
+class Encoder:
+    """Windows [n, samples] -> L2-normalised embeddings [n, joint_dim] and the encoder's features [n, features].
+
+    Features are what the audio encoder gives before the projection: what a probe learns from.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str | None = None, precision: Precision | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        checkpoint.model.to(self.device)
+        self.batch = BatchSize(limit=32 if self.device.type == "cpu" else 256)
+        self.precision: Precision = "fp32"
+        self.precision = precision or self.verified()
+
+    def verified(self) -> Precision:
+        """bf16 on a GPU that has it, where it gives what fp32 gives."""
+        if self.device.type != "cuda" or not torch.cuda.is_bf16_supported():
+            return "fp32"
+        rng = np.random.default_rng(0)
+        window = self.checkpoint.config.front_end.window_samples
+        noise = (rng.standard_normal((8, window)) * rng.uniform(0.01, 0.3, (8, 1))).astype(np.float32)
+        whole, _ = self.forward(noise, "fp32")
+        half, _ = self.forward(noise, "bf16")
+        return "bf16" if float(np.abs(whole - half).max()) <= TOLERANCE else "fp32"
+
+    @torch.inference_mode()
+    def forward(self, windows: Samples, precision: Precision) -> tuple[Embeddings, Embeddings]:
+        encoder = self.checkpoint.model.audio_encoder
+        bf16 = precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            features = encoder.base(torch.from_numpy(windows).to(self.device))
+            joint = encoder.projection(features)
+        return F.normalize(joint.float(), dim=-1).cpu().numpy(), features.float().cpu().numpy()
+
+    def __call__(self, windows: Samples) -> tuple[Embeddings, Embeddings]:
+        """All of `windows`, as many at a time as memory allows."""
+        joint, features = [], []
+        start = 0
+        while start < len(windows):
+            part = windows[start : start + self.batch.size]
+            began = time.perf_counter()
+            try:
+                vectors = self.forward(part, self.precision)
+            except torch.cuda.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+                self.batch.exhausted()
+                continue
+            self.batch.took(len(part), time.perf_counter() - began)
+            joint.append(vectors[0])
+            features.append(vectors[1])
+            start += len(part)
+        return np.concatenate(joint), np.concatenate(features)

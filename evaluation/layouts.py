@@ -1,0 +1,71 @@
+"""The forms in which data sets name their clips: tables, folders, file names."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from evaluation.task import SUFFIXES, Clip, LayoutError
+
+
+class Row(dict[str, str]):
+    """One row of `path` by column; a column that is not there is an error that names it."""
+
+    def __init__(self, path: Path, cells: Mapping[str, str | None]) -> None:
+        super().__init__({name: cell or "" for name, cell in cells.items()})
+        self.path = path
+
+    def __missing__(self, column: str) -> str:
+        raise LayoutError(f"{self.path} has no column {column!r}, only {', '.join(self)}")
+
+
+def table(path: Path, delimiter: str = ",") -> Iterator[Row]:
+    """Rows of a table with a header. Spreadsheets add a byte order mark and some tables are Latin-1."""
+    for cells in csv.DictReader(lines(path), delimiter=delimiter):
+        yield Row(path, {name: cell for name, cell in cells.items() if isinstance(name, str)})
+
+
+def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
+    """Rows of a table without a header; empty lines and `#` comments are left out."""
+    yield from csv.reader(
+        (line for line in lines(path) if line.strip() and not line.startswith("#")),
+        delimiter=delimiter,
+        skipinitialspace=True,
+    )
+
+
+def lines(path: Path) -> list[str]:
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return text.splitlines()
+
+
+def recordings(folder: Path) -> list[Path]:
+    """The audio files in a folder, by name; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def by_folder(root: Path, folders: Mapping[str, str]) -> list[Clip]:
+    """Clips labelled by the folder they lie in: {folder: class}."""
+    return [Clip(path, (label,)) for folder, label in folders.items() for path in recordings(root / folder)]
+
+
+def spoken(name: str) -> str:
+    """A class name as prose: `sea_waves` -> `sea waves`."""
+    return name.replace("_", " ")
+
+
+def same(names: Iterable[str]) -> dict[str, str]:
+    """Folders that are called what their class is called."""
+    return {name: spoken(name) for name in names}
+
+
+def holds(root: Path, names: Sequence[str]) -> bool:
+    """Whether `root` has every one of the files or folders."""
+    return all((root / name).exists() for name in names)
