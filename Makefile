@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
+TOOLS := $(VENV)/tools
 READY_DEBIAN := $(VENV)/.ready-debian
 DATA ?= ../shared/data
 RUN ?= runs/default
@@ -12,7 +13,7 @@ RUN ?= runs/default
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow lint format fuzz evaluate train-default clean
+.PHONY: help serve test test-slow lint format fuzz evaluate train-default manifests clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -22,8 +23,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(READY_TEST): $(READY)
+$(READY_TEST): $(READY) tests/tools.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	tests/tools.sh $(TOOLS)
 	touch $@
 
 $(READY_DEBIAN): # real servers for the tests, which say what they skip where they are not there
@@ -62,6 +64,9 @@ train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoi
 		--tagger $(DATA)/weights/efficientat_mn04_as.pt --run $(RUN)
 	$(BIN)/python -m training.card $(RUN)/checkpoint $(DATA)/train/manifest.jsonl $(RUN)/debian/manifest.jsonl \
 		--eval $(DATA)/eval
+
+manifests: $(READY_TEST) ## Render the chart with every values file into k8s/rendered
+	$(BIN)/python -m tests.deploy.chart
 
 clean: ## Remove what was set up
 	rm -rf $(VENV)
