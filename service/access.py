@@ -23,8 +23,18 @@ from service.settings import Settings
 log = logging.getLogger("anysound.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+BUSY_S = 1
+"""When to come back while too many bodies are in memory; they are gone with the requests they belong to."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
-SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
+OWN_SCRIPTS = "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'"
+"""What an answer may load if it is opened as a page: nothing, but for the documentation, which has its scripts here."""
 
 
 def request_id(headers: Headers) -> str:
@@ -44,18 +54,35 @@ def server_timing(timings: Timings, total_s: float) -> str:
     return ", ".join([*stages, f"total;dur={total_s * 1e3:.2f}"])
 
 
+class InFlight:
+    """Bytes of all bodies that are being received or worked on: many clients must not fill the memory together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def take(self, count: int) -> bool:
+        """Hold so many more; False where that is over the limit. Either way they are to be given back."""
+        self._held += count
+        return self._held <= self._limit
+
+    def give_back(self, count: int) -> None:
+        self._held -= count
+
+
 class Access:
     """Pure ASGI: a body that streams is bounded while it streams, whatever Content-Length said."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.settings = settings
+        self.in_flight = InFlight(settings.max_inflight_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = Exchange(scope, receive, send, self.settings.max_upload_bytes)
+        exchange = Exchange(scope, receive, send, self.settings.max_upload_bytes, self.in_flight)
         IN_PROGRESS.inc()
         try:
             async with asyncio.timeout(self.settings.request_timeout_s):
@@ -69,19 +96,21 @@ class Access:
             await exchange.end_with(Problem(Code.INTERNAL, "The service failed."))
         finally:
             IN_PROGRESS.dec()
+            exchange.release()
             exchange.record()
 
 
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
         self._scope = scope
         self._receive = receive
         self._send = send
         self._max_bytes = max_bytes
         self._began = time.perf_counter()
-        self._bytes = 0
+        self._bytes = self._held = 0
         self._body_ended = asyncio.Event()
         self._answered = False
         self.headers = Headers(scope=scope)
@@ -111,7 +140,7 @@ class Exchange:
             pass
 
     async def receive(self) -> Message:
-        """Raises HTTPException 413 as soon as the body is over its limit."""
+        """Raises HTTPException: 413 as soon as the body is over its limit, 503 where all bodies together are."""
         if self._body_ended.is_set():
             await asyncio.Event().wait()  # until `run` sees the client go
         declared = self.headers.get("content-length", "")
@@ -119,12 +148,21 @@ class Exchange:
             raise HTTPException(413)
         message = await self._receive()
         if message["type"] == "http.request":
-            self._bytes += len(message.get("body", b""))
+            length = len(message.get("body", b""))
+            self._bytes += length
             if self._bytes > self._max_bytes:
                 raise HTTPException(413)
+            self._held += length
+            if not self._in_flight.take(length):
+                raise HTTPException(503, headers={"Retry-After": str(BUSY_S)})
             if not message.get("more_body", False):
                 self._body_ended.set()
         return message
+
+    def release(self) -> None:
+        """The body is no longer held."""
+        self._in_flight.give_back(self._held)
+        self._held = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -134,6 +172,8 @@ class Exchange:
             headers["Server-Timing"] = server_timing(self.timings, time.perf_counter() - self._began)
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+            is_page = self._scope["path"].startswith("/docs")
+            headers.setdefault("Content-Security-Policy", OWN_SCRIPTS if is_page else NOTHING)
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._answered = True
         await self._send(message)

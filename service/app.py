@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,27 +25,39 @@ from service.audio_cache import AudioCache
 from service.classify import Classifier
 from service.client import WorkerClient
 from service.decode import DecodePool
+from service.gate import Gate
 from service.keys import Keys, KeysError
-from service.label_sets import LabelSets
+from service.label_sets import FolderShelf, LabelSets, RedisShelf
 from service.metrics import REJECTED
 from service.metrics_port import metrics_of, serve_metrics
 from service.problems import Code, Problem, respond
 from service.prompt_cache import PromptCache
+from service.rate import Buckets, Rate, SharedBuckets
 from service.redis_link import RedisLink, connect
 from service.settings import Settings, SettingsError
+
+ASKED_WITH = (
+    *("authorization", "content-type", "if-match", "if-none-match"),
+    *("x-api-key", "x-request-id", "x-deadline-ms", "x-priority"),
+)
+ANSWERED_WITH = ("etag", "retry-after", "server-timing", "x-request-id")
 
 BY_STATUS = {
     400: Code.INVALID_REQUEST,
     404: Code.NOT_FOUND,
     405: Code.METHOD_NOT_ALLOWED,
     413: Code.PAYLOAD_TOO_LARGE,
+    503: Code.OVERLOADED,
 }
 
 
-def create_app(settings: Settings, endpoints: Sequence[str], metrics: socket.socket | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, endpoints: Sequence[str], metrics: socket.socket | None = None, folder: Path | None = None
+) -> FastAPI:
     """An application that asks the workers at `endpoints`. Raises SettingsError where what the settings name is no use.
 
-    `metrics` is a listening socket for /metrics alone; without one the route is among the others.
+    `metrics` is a listening socket for /metrics alone; without one the route is among the others. `folder` is where the
+    API processes of one service share label sets when there is no Redis.
     """
 
     client = redis_of(settings)
@@ -52,12 +67,18 @@ def create_app(settings: Settings, endpoints: Sequence[str], metrics: socket.soc
         limits = Limits(max_seconds=settings.max_audio_seconds)
         async with AsyncExitStack() as stack:
             embedder = await stack.enter_async_context(WorkerClient(endpoints))
-            redis = None if client is None else await stack.enter_async_context(RedisLink(client))
+            redis = (
+                None if client is None else await stack.enter_async_context(RedisLink(client, settings.redis_timeout_s))
+            )
             keeps_audio = settings.audio_cache_bytes > 0
             decoders = DecodePool(settings.decode_processes, limits, digests=keeps_audio)
             await stack.enter_async_context(decoders)
             prompts = PromptCache(embedder, settings.prompt_cache_size, redis, settings.redis_ttl_s)
             recordings = AudioCache(embedder, settings.audio_cache_bytes, redis, settings.redis_ttl_s)
+            shared = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anysound-")))
+            shelf = FolderShelf(shared / "label-sets") if redis is None else RedisShelf(redis)
+            app.state.label_sets = await stack.enter_async_context(LabelSets(shelf))
+            app.state.buckets = buckets_of(settings, redis)
             app.state.classifier = Classifier(embedder, decoders, prompts, recordings if keeps_audio else None)
             if metrics is not None:
                 await stack.enter_async_context(serve_metrics(embedder, metrics))
@@ -75,12 +96,21 @@ def create_app(settings: Settings, endpoints: Sequence[str], metrics: socket.soc
         app.state.keys = Keys(settings.api_keys_file)
     except (KeysError, OSError) as error:
         raise SettingsError(f"cannot read the API keys: {error}") from None
-    app.state.label_sets = LabelSets()
     app.state.drain = None
     app.include_router(routes.api)
     app.include_router(routes.operations)
     if metrics is None:
         app.add_api_route("/metrics", metrics_of(lambda: app.state.classifier.embedder), include_in_schema=False)
+    # The last one added is the first that a request meets.
+    app.add_middleware(Gate, routes=routes.api.routes)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=ASKED_WITH,
+            expose_headers=ANSWERED_WITH,
+        )
     app.add_middleware(Access, settings=settings)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
@@ -96,6 +126,14 @@ def redis_of(settings: Settings) -> Redis | None:
         return connect(settings.redis_url.get_secret_value(), settings.redis_password_file, settings.redis_ca_file)
     except (ValueError, OSError) as error:
         raise SettingsError(f"cannot use Redis: {error}") from None
+
+
+def buckets_of(settings: Settings, redis: RedisLink | None) -> Buckets | SharedBuckets | None:
+    """What holds keys to their rate, if the settings name one."""
+    if settings.rate_limit is None:
+        return None
+    rate = Rate(settings.rate_limit, settings.rate_burst)
+    return Buckets(rate) if redis is None else SharedBuckets(rate, redis)
 
 
 def _answer(request: Request, problem: Problem) -> Response:
@@ -123,5 +161,6 @@ async def _http(request: Request, error: Exception) -> Response:
         Code.METHOD_NOT_ALLOWED: "The route does not take this method.",
         Code.PAYLOAD_TOO_LARGE: f"The body is over the limit of {request.app.state.settings.max_upload_bytes} bytes.",
         Code.INVALID_REQUEST: "The request cannot be read.",
+        Code.OVERLOADED: "The service holds as many bytes of requests as it may.",
     }
     return _answer(request, Problem(code, details[code], headers=dict(error.headers or {})))

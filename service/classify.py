@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from model.audio import AudioError
-from model.classify import LabelPrompts, Scores, clip_embedding, ranked
+from model.classify import LabelEmbeddings, LabelPrompts, Scores, clip_embedding, ranked
 from model.prompts import Embeddings, Label
 from service.audio_cache import AudioCache
 from service.decode import Decoded, DecodePool, Shape
@@ -27,10 +27,14 @@ from service.embedding import (
     Reservation,
     WorkerUnavailable,
 )
+from service.lru import Lru
 from service.metrics import DECODE_FAILURES, REJECTED
 from service.problems import BY_CODE, Code, Problem
 from service.prompt_cache import PromptCache
 from service.request import Classify, Clip, Fields
+
+LABELS_BYTES = 256 << 20
+"""Of registered label sets as arrays, in each API process."""
 
 
 @dataclass
@@ -63,11 +67,23 @@ class ClipFailure:
 
 
 @dataclass(frozen=True)
+class EmbeddedLabels:
+    """One row a label, and when looking up their prompts ended."""
+
+    labels: LabelEmbeddings
+    looked_up_at: float
+
+
+@dataclass(frozen=True)
 class Deadline:
     """When the answer is of no more use, in `time.monotonic()` seconds, and how urgent it is."""
 
     at: float
     priority: Priority
+
+
+def _size(labels: LabelEmbeddings) -> int:
+    return labels.positive.nbytes + labels.negative.nbytes + labels.background.nbytes
 
 
 class Classifier:
@@ -80,17 +96,26 @@ class Classifier:
         self.decoders = decoders
         self.prompts = prompts
         self.recordings = recordings
+        self._versions: Lru[tuple[str, str | None, str], LabelEmbeddings] = Lru(LABELS_BYTES, _size)
 
     async def classify(
-        self, request: Classify, labels: Sequence[Label], deadline: Deadline, timings: Timings
+        self,
+        request: Classify,
+        labels: Sequence[Label],
+        deadline: Deadline,
+        timings: Timings,
+        version: str | None = None,
     ) -> dict[str, Any]:
-        """The contract's answer. Raises Problem where no clip got scores."""
+        """The contract's answer. `version` names labels that will be asked for again, and their content.
+
+        Raises Problem where no clip got scores.
+        """
         try:
             info = self.embedder.info
             fields = request.fields
             template = fields.template or info.config.prompts.template
             prompts = LabelPrompts(tuple(labels), template, info.config.prompts.background)
-            text = asyncio.create_task(self.prompts.get(prompts.prompts, deadline.priority))
+            text = asyncio.create_task(self.embed_labels(prompts, version, deadline.priority))
             try:
                 clips = await self.embed_clips(request.clips, deadline, timings)
                 waited = time.perf_counter()
@@ -106,9 +131,7 @@ class Classifier:
             raise problem_of(error) from error
         began = time.perf_counter()
         # A thousand labels against a hundred windows is milliseconds of work: not on the event loop.
-        results = await asyncio.to_thread(
-            answer, request.clips, clips, prompts, found.vectors, info.logit_scale, fields
-        )
+        results = await asyncio.to_thread(answer, request.clips, clips, prompts, found.labels, info.logit_scale, fields)
         timings.add("score", time.perf_counter() - began)
         return {
             "model": {"name": info.config.name, "fingerprint": info.fingerprint},
@@ -116,6 +139,18 @@ class Classifier:
             "template": template,
             "results": results,
         }
+
+    async def embed_labels(self, prompts: LabelPrompts, version: str | None, priority: Priority) -> EmbeddedLabels:
+        """Labels as arrays. Those with a `version` are kept, so that they cost no work on text the next time."""
+        key = (self.embedder.info.fingerprint, version, prompts.template)
+        kept = None if version is None else self._versions.get(key)
+        if kept is not None:
+            return EmbeddedLabels(kept, time.perf_counter())
+        found = await self.prompts.get(prompts.prompts, priority)
+        labels = await asyncio.to_thread(prompts.assemble, found.vectors)
+        if version is not None:
+            self._versions.put(key, labels)
+        return EmbeddedLabels(labels, found.looked_up_at)
 
     async def embed_clips(
         self, clips: Sequence[Clip], deadline: Deadline, timings: Timings
@@ -207,12 +242,11 @@ def answer(
     clips: Sequence[Clip],
     outcomes: Sequence[ClipEmbeddings | ClipFailure],
     prompts: LabelPrompts,
-    embeddings: dict[str, Embeddings],
+    labels: LabelEmbeddings,
     scale: float,
     fields: Fields,
 ) -> list[dict[str, Any]]:
     """The contract's `results`, one entry a clip."""
-    labels = prompts.assemble(embeddings)
     names = [label.name for label in prompts.labels]
 
     def scored(scores: Scores, at: int) -> list[dict[str, Any]]:

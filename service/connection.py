@@ -1,21 +1,40 @@
-"""One client's connection: it waits only so long for the head of a request, and drops none when the server stops."""
+"""One client's connection: it waits only so long for a request and for its answer to be read, and drops none when the
+server stops."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_S = 5.0
 """How long the first line and the headers of a request may take; uvicorn itself waits for ever."""
+HEAD_BYTES = 256 << 10
+"""Of the first line and the headers; labels may stand in the query."""
+GRACE_S = 5.0
+"""For what follows a request's time: its answer has to be read, the rest of a refused body to come."""
 LINGER_S = 1.0
 """How long a connection without a request stays open once the server stops: one may be on its way."""
 
 
 class Connection(HttpToolsProtocol):
-    """Uvicorn's protocol with a bound on slow clients, and without its race between an idle client and the end."""
+    """Uvicorn's protocol with bounds on slow clients, and without its race between an idle client and the end.
 
-    _head: asyncio.TimerHandle | None = None
+    `exchange_s` is how long a request may take from its headers to its answer.
+    """
+
+    head_s = HEAD_S
+    head_bytes = HEAD_BYTES
+    grace_s = GRACE_S
+    exchange_s = 30.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._in_body = False
+        self._head = 0
 
     @property
     def idle(self) -> bool:
@@ -23,20 +42,36 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_head()
+        self._arm(self.head_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self.idle:
-            self._expect_head()
+        if self._in_head:
+            if self._head == 0:
+                self._arm(self.head_s)
+            self._head += len(data)
+            if self._head > self.head_bytes:
+                self.transport.abort()
+                return
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        self._forget_head()
+        self._in_head, self._in_body = False, True
+        self._arm(self.exchange_s + self.grace_s)
         super().on_headers_complete()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_head()
-        super().connection_lost(exc)
+    def on_message_complete(self) -> None:
+        self._in_head, self._in_body, self._head = True, False, 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body:
+            self._arm(self.grace_s)
 
     def shutdown(self) -> None:
         if self.idle:
@@ -44,15 +79,22 @@ class Connection(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def _expect_head(self) -> None:
-        if self._head is None:
-            self._head = self.loop.call_later(HEAD_S, self._close_if_idle)
+    def _arm(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._expire)
 
-    def _forget_head(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+    def _expire(self) -> None:
+        waiting = self.cycle is None or self._in_body or (self._in_head and self._head > 0)
+        unread = self.transport.get_write_buffer_size() > 0
+        if waiting or unread or not self.idle:
+            self.transport.abort()
 
     def _close_if_idle(self) -> None:
         if self.idle and not self.transport.is_closing():
             self.transport.close()
+
+
+def bounded(exchange_s: float) -> type[Connection]:
+    """Connections for requests that may take so long from their headers to their answer."""
+    return type("BoundedConnection", (Connection,), {"exchange_s": exchange_s})

@@ -47,10 +47,13 @@ class Keys:
             self._hashes = read_keys(path)
             self._version = self._stat(path)
 
-    def check(self, headers: Headers) -> None:
-        """Raise Problem unless the request carries a known key. Every hash is compared, in constant time."""
+    def check(self, headers: Headers) -> str | None:
+        """A name for the request's key, which does not give it away; None where no key is needed.
+
+        Raises Problem unless the key is known. Every hash is compared, in constant time.
+        """
         if self._path is None:
-            return
+            return None
         self._reload(self._path)
         given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ").strip()
         digest = hashlib.sha256(given.encode()).digest()
@@ -60,6 +63,7 @@ class Keys:
         if not known:
             detail = "A known API key is needed, as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
             raise Problem(Code.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
+        return hashlib.sha256(digest).hexdigest()[:32]
 
     def _reload(self, path: Path) -> None:
         try:

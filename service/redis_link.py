@@ -25,7 +25,6 @@ T = TypeVar("T")
 PREFIX = "anysound:v1:"
 """Of every key: what an access list has to allow."""
 READ_S = 0.05
-"""Longest time that a request waits for Redis."""
 PATIENT_S = 1.0
 """Longest time for what no request waits for: writes behind the answer, probes, new connections."""
 CONNECTIONS = 16
@@ -80,7 +79,9 @@ def connect(url: str, password_file: Path | None = None, ca_file: Path | None = 
         max_connections=CONNECTIONS,
         timeout=PATIENT_S,
         retry=Retry(NoBackoff(), 0),
-        socket_timeout=PATIENT_S,
+        # With a timeout of its own the library sends through asyncio.wait_for, which in Python 3.11 may lose a
+        # cancellation, and the budget of `ask` with it.
+        socket_timeout=None,
         socket_connect_timeout=PATIENT_S,
         protocol=2,
         driver_info=None,
@@ -90,10 +91,14 @@ def connect(url: str, password_file: Path | None = None, ca_file: Path | None = 
 
 
 class RedisLink:
-    """A client behind a budget and a breaker. `async with RedisLink(connect(url)) as redis`."""
+    """A client behind a budget and a breaker. `async with RedisLink(connect(url)) as redis`.
 
-    def __init__(self, client: Redis) -> None:
+    `read_s` is the longest time that a request waits for one answer.
+    """
+
+    def __init__(self, client: Redis, read_s: float = READ_S) -> None:
         self._client = client
+        self._read_s = read_s
         self.breaker = Breaker(self._probe)
 
     async def __aenter__(self) -> RedisLink:
@@ -107,13 +112,13 @@ class RedisLink:
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
 
-    async def ask(self, question: Callable[[Redis], Awaitable[T]], budget_s: float = READ_S) -> T:
-        """The answer to one question, within `budget_s`. Raises RedisFailed, and nothing else."""
+    async def ask(self, question: Callable[[Redis], Awaitable[T]], budget_s: float | None = None) -> T:
+        """The answer to one question, within `budget_s` or what a request may wait. Raises RedisFailed."""
         if self.breaker.open:
             raise RedisBypassed
         era = self.breaker.era
         try:
-            async with asyncio.timeout(budget_s):
+            async with asyncio.timeout(self._read_s if budget_s is None else budget_s):
                 answer = await question(self._client)
         except OutOfMemoryError as error:
             self.breaker.succeeded()  # a full server still reads

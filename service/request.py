@@ -23,6 +23,7 @@ from service.settings import Settings
 
 MAX_FIELDS = 20_000
 MAX_PART_BYTES = 4 << 20
+MAX_PROMPTS = 10_000
 LISTS = {"labels"}
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -100,6 +101,9 @@ def check_labels(labels: list[str | LabelIn], settings: Settings) -> tuple[Label
         raise invalid("labels: at least one label is needed")
     if len(labels) > settings.max_labels:
         raise invalid(f"labels: {len(labels)} labels, the limit is {settings.max_labels}")
+    prompts = sum(len(each.prompts) + len(each.negative_prompts) for each in labels if isinstance(each, LabelIn))
+    if prompts > MAX_PROMPTS:
+        raise invalid(f"labels: {prompts} prompts, the limit is {MAX_PROMPTS}")
     checked = []
     seen: dict[str, int] = {}
     for position, given in enumerate(labels):

@@ -8,7 +8,7 @@ import time
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
@@ -17,20 +17,12 @@ from model.prompts import Embeddings, check_template
 from service import openapi
 from service.classify import Classifier, ClipFailure, Deadline, Timings, problem_of
 from service.embedding import EmbeddingError, Priority
-from service.keys import Keys
-from service.label_sets import LabelSet, LabelSets
+from service.label_sets import Condition, LabelSet, LabelSets
 from service.problems import Problem
 from service.request import Clip, LabelIn, check_activation, check_labels, check_text, invalid, parse
 from service.settings import Settings
 
-
-def authorised(request: Request) -> None:
-    """Raise Problem unless the request may come in."""
-    keys: Keys = request.app.state.keys
-    keys.check(request.headers)
-
-
-api = APIRouter(prefix="/v1", dependencies=[Depends(authorised)], responses=openapi.PROBLEMS)
+api = APIRouter(prefix="/v1", responses=openapi.PROBLEMS)
 operations = APIRouter(tags=["operations"])
 
 
@@ -56,15 +48,21 @@ async def classify(request: Request) -> JSONResponse:
     began = time.perf_counter()
     asked = await parse(request, state.settings)
     timings.add("upload", time.perf_counter() - began)
-    labels, fields = asked.labels, asked.fields
+    labels, fields, version = asked.labels, asked.fields, None
     if fields.label_set is not None:
-        stored: LabelSet = state.label_sets.get(fields.label_set)
-        labels = stored.labels
+        began = time.perf_counter()
+        stored = await label_sets_of(request).get(fields.label_set)
+        timings.add("cache", time.perf_counter() - began)
+        labels, version = stored.labels, stored.etag
         fields = fields.model_copy(update={"template": fields.template or stored.template})
         check_activation(len(labels), fields)
     classifier: Classifier = state.classifier
     asked = type(asked)(asked.clips, labels, fields)
-    return JSONResponse(await classifier.classify(asked, labels, deadline, timings))
+    answer = await classifier.classify(asked, labels, deadline, timings, version)
+    began = time.perf_counter()
+    response = JSONResponse(answer)
+    timings.add("score", time.perf_counter() - began)
+    return response
 
 
 class EmbeddingsIn(BaseModel):
@@ -147,12 +145,27 @@ class LabelSetIn(BaseModel):
 
 
 SetId = Annotated[str, Path(pattern="^[A-Za-z0-9._-]{1,100}$")]
-IfMatch = Annotated[str | None, Header(alias="If-Match")]
+EtagList = Annotated[str | None, Header(max_length=1_000, description="Etags, or *.")]
+
+
+def label_sets_of(request: Request) -> LabelSets:
+    sets: LabelSets = request.app.state.label_sets
+    return sets
+
+
+def shown(label_set: LabelSet, sets: LabelSets, response: Response) -> dict[str, Any]:
+    response.headers["ETag"] = label_set.etag
+    return label_set.to_json(sets.storage)
 
 
 @api.put("/label-sets/{id}", summary="Register labels under an id")
 async def put_label_set(
-    request: Request, response: Response, id: SetId, body: LabelSetIn, if_match: IfMatch = None
+    request: Request,
+    response: Response,
+    id: SetId,
+    body: LabelSetIn,
+    if_match: EtagList = None,
+    if_none_match: EtagList = None,
 ) -> dict[str, Any]:
     state = request.app.state
     if body.template is not None:
@@ -162,29 +175,27 @@ async def put_label_set(
             raise invalid(f"template: {error}") from None
         check_text(body.template, "template", state.settings)
     label_set = LabelSet(id, check_labels(body.labels, state.settings), body.template)
-    sets: LabelSets = state.label_sets
-    response.status_code = 201 if sets.put(label_set, if_match) else 200
-    response.headers["ETag"] = label_set.etag
-    return label_set.to_json()
+    sets = label_sets_of(request)
+    response.status_code = 201 if await sets.put(label_set, Condition(if_match, if_none_match)) else 200
+    return shown(label_set, sets, response)
 
 
 @api.get("/label-sets/{id}", summary="A registered label set")
 async def get_label_set(request: Request, response: Response, id: SetId) -> dict[str, Any]:
-    label_set: LabelSet = request.app.state.label_sets.get(id)
-    response.headers["ETag"] = label_set.etag
-    return label_set.to_json()
+    sets = label_sets_of(request)
+    return shown(await sets.get(id), sets, response)
 
 
 @api.delete("/label-sets/{id}", summary="Forget a label set", status_code=204)
-async def delete_label_set(request: Request, id: SetId, if_match: IfMatch = None) -> None:
-    request.app.state.label_sets.delete(id, if_match)
+async def delete_label_set(request: Request, id: SetId, if_match: EtagList = None) -> None:
+    await label_sets_of(request).delete(id, Condition(if_match))
 
 
 @api.get("/label-sets", summary="All registered label sets")
 async def list_label_sets(request: Request) -> dict[str, Any]:
-    sets: LabelSets = request.app.state.label_sets
-    rows = [{"id": each.id, "labels": len(each.labels), "etag": each.etag} for each in sets.all()]
-    return {"label_sets": rows, "storage": "memory"}
+    sets = label_sets_of(request)
+    rows = [{"id": each.id, "labels": len(each.labels), "etag": each.etag} for each in await sets.all()]
+    return {"label_sets": rows, "storage": sets.storage}
 
 
 @api.get("/model", summary="What is served")

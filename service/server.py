@@ -15,13 +15,15 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import lifeline, logs
-from service.connection import Connection
+from service.connection import bounded
 from service.processes import EX_CONFIG
 from service.settings import Settings, SettingsError
 
@@ -87,8 +89,10 @@ class Server(uvicorn.Server):
                 await self._loop.connect_accepted_socket(self._connection, client)
         await super().shutdown(sockets)
 
-    def _connection(self) -> Connection:
-        return Connection(self.config, self.server_state, self.lifespan.state, self._loop)
+    def _connection(self) -> asyncio.Protocol:
+        protocol: type[Any] = self.config.http_protocol_class
+        connection: asyncio.Protocol = protocol(self.config, self.server_state, self.lifespan.state, self._loop)
+        return connection
 
     async def live(self, listener: socket.socket, bond: socket.socket | None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -111,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="anysound-api", description="Serve HTTP on a socket that is listening.")
     parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
     parser.add_argument("--metrics-listener", type=int, help="descriptor of another one, for /metrics alone")
+    parser.add_argument("--folder", type=Path, help="directory that the API processes of one service share")
     parser.add_argument("--lifeline", type=int, help="descriptor of a socket; the process ends when its other end does")
     parser.add_argument("endpoints", nargs="+", help="ipc:// addresses of the workers")
     options = parser.parse_args(arguments)
@@ -121,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings()
     metrics = None if options.metrics_listener is None else socket.socket(fileno=options.metrics_listener)
     try:
-        app = create_app(settings, options.endpoints, metrics)
+        app = create_app(settings, options.endpoints, metrics, options.folder)
     except SettingsError as error:
         log.error("%s", error)
         return EX_CONFIG
@@ -130,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notice_s = min(NOTICE_S, settings.drain_s / 2)
     config = uvicorn.Config(
         drain,
-        http=Connection,
+        http=bounded(settings.request_timeout_s),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -43,10 +43,20 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         None, description="File of SHA-256 hashes of API keys; no key is needed without."
     )
+    rate_limit: float | None = Field(
+        None, gt=0, description="Requests a second that each key may send, in the long run; any number without."
+    )
+    rate_burst: int = Field(20, ge=1, description="Requests that a key may send at once after a pause.")
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may ask from a browser, as a JSON list; none without."
+    )
     metrics_port: int | None = Field(
         None, ge=1, le=65_535, description="Serve /metrics there and not on the main port."
     )
     max_upload_bytes: int = Field(64 * MIB, ge=1, description="Largest request body.")
+    max_inflight_bytes: int = Field(
+        512 * MIB, ge=1, description="Most bytes of request bodies that an API process holds at once."
+    )
     max_audio_seconds: float = Field(600.0, gt=0, description="Longest clip.")
     max_clips: int = Field(32, ge=1, description="Most clips a request.")
     max_labels: int = Field(1_000, ge=1, description="Most labels a request.")
@@ -62,6 +72,9 @@ class Settings(BaseSettings):
     )
     redis_password_file: Path | None = Field(None, description="File with the password of the URL's user.")
     redis_ca_file: Path | None = Field(None, description="Certificate authority that Redis' certificate is checked by.")
+    redis_timeout_s: float = Field(
+        0.05, gt=0, description="How long a request waits for Redis before it goes on without."
+    )
     redis_ttl_s: int = Field(604_800, ge=1, description="How long Redis keeps an embedding.")
     request_timeout_s: float = Field(30.0, gt=0, description="Longest time from a request's first byte to its answer.")
     drain_s: float = Field(10.0, ge=0, description="How long requests may take to finish after SIGTERM.")

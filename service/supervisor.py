@@ -69,7 +69,7 @@ def children(
 
     def api(number: int) -> Child:
         def command(_: int) -> list[str]:
-            return module("service.server", *listeners, *endpoints)
+            return module("service.server", *listeners, "--folder", str(folder), *endpoints)
 
         return Child(
             f"API process {number}",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -13,11 +12,12 @@ from redis.asyncio import Redis
 
 from model.prompts import Embeddings
 from service.embedding import EmbeddingError
+from service.lru import Lru
 from service.metrics import CACHE_REQUESTS
 from service.redis_link import PATIENT_S, RedisBypassed, RedisFailed, RedisFull, RedisLink
 from service.stored_vectors import BadValue, pack, rounded, unpack
 
-K = TypeVar("K")
+K = TypeVar("K", bound=Hashable)
 Compute = Callable[[list[K]], Awaitable[Sequence[Embeddings]]]
 
 WRITES = 64
@@ -61,14 +61,11 @@ class VectorCache(Generic[K]):
         persist: bool = True,
     ) -> None:
         self._name = name
-        self._limit = limit
         self._redis_key = redis_key
         self._redis = redis
         self._ttl_s = ttl_s
-        self._weigh = weigh
         self._persist = persist
-        self._kept: OrderedDict[K, Embeddings] = OrderedDict()
-        self._weight = 0
+        self._kept: Lru[K, Embeddings] = Lru(limit, weigh)
         self._flights: dict[K, Flight[K]] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
@@ -77,7 +74,6 @@ class VectorCache(Generic[K]):
         found: dict[K, Embeddings] = {}
         for key in keys:
             if (vectors := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
                 found[key] = vectors
         self._count("l1", "hit", len(found))
         missing = [key for key in keys if key not in found]
@@ -159,13 +155,7 @@ class VectorCache(Generic[K]):
 
     def _land(self, flight: Flight[K], key: K, vectors: Embeddings) -> None:
         flight.futures[key].set_result(vectors)
-        if (replaced := self._kept.pop(key, None)) is not None:
-            self._weight -= self._weigh(replaced)
-        self._kept[key] = vectors
-        self._weight += self._weigh(vectors)
-        while self._weight > self._limit:
-            _, dropped = self._kept.popitem(last=False)
-            self._weight -= self._weigh(dropped)
+        self._kept.put(key, vectors)
 
     # Redis
 

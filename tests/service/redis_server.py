@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 USER, PASSWORD = "anysound", "sesame"
-RULES = "~anysound:* -@all +ping +info +mget +get +set +hget +hmget +hgetall +hset +hdel +hlen +eval +auth"
+RULES = (
+    "~anysound:* -@all +ping +info +mget +get +set +hget +hmget +hgetall +hset +hdel +hlen +eval +auth +time +expire"
+)
 """What docs/caches.md tells operators to allow."""
 
 

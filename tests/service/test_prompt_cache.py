@@ -68,8 +68,8 @@ class Counts:
 async def start() -> AsyncIterator[Processes]:
     async with AsyncExitStack() as stack:
 
-        async def process(url: str | None = None, size: int = 1_000) -> Process:
-            link = None if url is None else await stack.enter_async_context(RedisLink(connect(url)))
+        async def process(url: str | None = None, size: int = 1_000, read_s: float = 5) -> Process:
+            link = None if url is None else await stack.enter_async_context(RedisLink(connect(url), read_s))
             return Process(link, size)
 
         yield process
@@ -219,7 +219,7 @@ async def test_whatever_the_network_does_requests_are_answered(
     fault: str, start: Processes, redis_server: RedisServer
 ) -> None:
     async with FaultProxy(redis_server.port) as proxy:
-        process = await start(f"redis://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}/0")
+        process = await start(f"redis://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}/0", read_s=0.2)
         await process.get("before")
         proxy.fault = fault  # type: ignore[assignment]
         for number in range(10):
