@@ -19,6 +19,7 @@ from service.classify import Timings
 from service.metrics import IN_PROGRESS, REJECTED, REQUEST_DURATION, STAGE_DURATION
 from service.problems import Code, Problem, respond
 from service.settings import Settings
+from service.traces import Traces
 
 log = logging.getLogger("anysound.access")
 
@@ -73,7 +74,8 @@ class InFlight:
 class Access:
     """Pure ASGI: a body that streams is bounded while it streams, whatever Content-Length said."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, traces: Traces | None = None) -> None:
+        self.traces = traces
         self.app = app
         self.settings = settings
         self.in_flight = InFlight(settings.max_inflight_bytes)
@@ -97,7 +99,7 @@ class Access:
         finally:
             IN_PROGRESS.dec()
             exchange.release()
-            exchange.record()
+            exchange.record(self.traces)
 
 
 class Exchange:
@@ -184,8 +186,8 @@ class Exchange:
             REJECTED.labels(problem.code.code).inc()
             await respond(problem, self.id)(self._scope, self._receive, self.send)
 
-    def record(self) -> None:
-        """Metrics, and one line without a prompt, a file name or a key in it."""
+    def record(self, traces: Traces | None) -> None:
+        """Metrics, one line and one trace, without a prompt, a file name or a key in them."""
         seconds = time.perf_counter() - self._began
         route, method = route_of(self._scope), self._scope["method"]
         method = method if method in METHODS else "other"
@@ -194,6 +196,14 @@ class Exchange:
             STAGE_DURATION.labels(stage).observe(duration)
         if route in ("/livez", "/readyz", "/startupz", "/metrics"):
             return
+        if traces is not None:
+            attributes = {
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": self.status or 499,
+                "anysound.request_id": self.id,
+            }
+            traces.record(f"{method} {route}", self.headers, seconds, self.timings.stages, attributes)
         line = {
             "request_id": self.id,
             "method": method,

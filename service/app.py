@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -35,6 +36,7 @@ from service.prompt_cache import PromptCache
 from service.rate import Buckets, Rate, SharedBuckets
 from service.redis_link import RedisLink, connect
 from service.settings import Settings, SettingsError
+from service.traces import Traces
 
 ASKED_WITH = (
     *("authorization", "content-type", "if-match", "if-none-match"),
@@ -61,11 +63,14 @@ def create_app(
     """
 
     client = redis_of(settings)
+    traces = None if settings.otlp_endpoint is None else Traces(settings.otlp_endpoint, version("anysound"))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = Limits(max_seconds=settings.max_audio_seconds)
         async with AsyncExitStack() as stack:
+            if traces is not None:
+                stack.push_async_callback(asyncio.to_thread, traces.close)
             embedder = await stack.enter_async_context(WorkerClient(endpoints))
             redis = (
                 None if client is None else await stack.enter_async_context(RedisLink(client, settings.redis_timeout_s))
@@ -81,7 +86,7 @@ def create_app(
             app.state.buckets = buckets_of(settings, redis)
             app.state.classifier = Classifier(embedder, decoders, prompts, recordings if keeps_audio else None)
             if metrics is not None:
-                await stack.enter_async_context(serve_metrics(embedder, metrics))
+                await stack.enter_async_context(serve_metrics(embedder, metrics, lambda: draining(app)))
             yield
 
     app = FastAPIOffline(  # /docs has its scripts here: a cluster without internet shows it too
@@ -100,7 +105,11 @@ def create_app(
     app.include_router(routes.api)
     app.include_router(routes.operations)
     if metrics is None:
-        app.add_api_route("/metrics", metrics_of(lambda: app.state.classifier.embedder), include_in_schema=False)
+        app.add_api_route(
+            "/metrics",
+            metrics_of(lambda: app.state.classifier.embedder, lambda: draining(app)),
+            include_in_schema=False,
+        )
     # The last one added is the first that a request meets.
     app.add_middleware(Gate, routes=routes.api.routes)
     if settings.cors_origins:
@@ -111,11 +120,15 @@ def create_app(
             allow_headers=ASKED_WITH,
             expose_headers=ANSWERED_WITH,
         )
-    app.add_middleware(Access, settings=settings)
+    app.add_middleware(Access, settings=settings, traces=traces)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     return app
+
+
+def draining(app: FastAPI) -> bool:
+    return app.state.drain is not None and bool(app.state.drain.draining)
 
 
 def redis_of(settings: Settings) -> Redis | None:

@@ -50,7 +50,12 @@ REJECTED = Counter(
     ("reason",),
     registry=REGISTRY,
 )
-CACHE_REQUESTS = Counter("anysound_cache_requests_total", "Look-ups.", ("cache", "tier", "result"), registry=REGISTRY)
+CACHE_REQUESTS = Counter(
+    "anysound_cache_requests_total",
+    "Keys looked up or written, by what came of it.",
+    ("cache", "tier", "result"),
+    registry=REGISTRY,
+)
 DECODE_FAILURES = Counter(
     "anysound_decode_failures_total", "Clips that could not be decoded.", ("reason",), registry=REGISTRY
 )
@@ -59,8 +64,9 @@ DECODE_FAILURES = Counter(
 class WorkerCollector(Collector):
     """What the workers count, and whether one of them is ready."""
 
-    def __init__(self, client: WorkerClient) -> None:
+    def __init__(self, client: WorkerClient, draining: bool) -> None:
         self._client = client
+        self._draining = draining
 
     def collect(self) -> Iterator[Metric]:
         stats = self._client.stats
@@ -77,7 +83,10 @@ class WorkerCollector(Collector):
         yield GaugeMetricFamily("anysound_queue_seconds", "Audio that waits for the worker.", stats.queue_seconds)
         yield CounterMetricFamily("anysound_audio_seconds", "Audio that was embedded.", stats.audio_seconds)
         yield CounterMetricFamily("anysound_worker_restarts", "Workers that died.", stats.restarts)
-        yield GaugeMetricFamily("anysound_ready", "1 while a worker is warm and answers.", float(self._client.ready))
+        ready = self._client.ready and not self._draining
+        yield GaugeMetricFamily(
+            "anysound_ready", "1 while a worker is warm and the process is not draining.", float(ready)
+        )
         if self._client.ready:
             info = self._client.info
             model = GaugeMetricFamily(
@@ -89,12 +98,12 @@ class WorkerCollector(Collector):
             yield model
 
 
-def exposition(client: WorkerClient) -> bytes:
+def exposition(client: WorkerClient, draining: bool = False) -> bytes:
     """All metrics in Prometheus' text format, of every API process."""
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
     worker = CollectorRegistry()
-    worker.register(WorkerCollector(client))
+    worker.register(WorkerCollector(client, draining))
     return generate_latest(registry) + generate_latest(worker)

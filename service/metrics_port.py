@@ -20,11 +20,13 @@ from service.metrics import exposition
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def metrics_of(client: Callable[[], WorkerClient]) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+def metrics_of(
+    client: Callable[[], WorkerClient], draining: Callable[[], bool]
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     """A handler that gives every metric in Prometheus' text format."""
 
     async def metrics(request: Request) -> Response:  # noqa: ARG001 - a handler's signature
-        return Response(await asyncio.to_thread(exposition, client()), media_type=CONTENT_TYPE)
+        return Response(await asyncio.to_thread(exposition, client(), draining()), media_type=CONTENT_TYPE)
 
     return metrics
 
@@ -38,9 +40,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve_metrics(client: WorkerClient, listener: socket.socket) -> AsyncIterator[None]:
+async def serve_metrics(
+    client: WorkerClient, listener: socket.socket, draining: Callable[[], bool]
+) -> AsyncIterator[None]:
     """Serve `/metrics` alone on `listener`, which API processes share: any of them gives the sums of all."""
-    app = Starlette(routes=[Route("/metrics", metrics_of(lambda: client))])
+    app = Starlette(routes=[Route("/metrics", metrics_of(lambda: client, draining))])
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     task = asyncio.create_task(server.serve([listener]))
     try:

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     redis_ttl_s: int = Field(604_800, ge=1, description="How long Redis keeps an embedding.")
     request_timeout_s: float = Field(30.0, gt=0, description="Longest time from a request's first byte to its answer.")
     drain_s: float = Field(10.0, ge=0, description="How long requests may take to finish after SIGTERM.")
+    otlp_endpoint: str | None = Field(
+        None, description="OTLP/HTTP address that traces go to, as http://collector:4318; needs the extra `traces`."
+    )
     log_format: Literal["json", "text"] = Field("text", description="One line a request: json or text.")
 
 
