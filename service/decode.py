@@ -1,7 +1,7 @@
 """A pool of sandboxed processes that turn bytes into windows.
 
 A decoder that crashes, hangs or runs out of memory costs the clip it had: it is killed and another takes its place.
-Each has limits on memory and processor time, and no network where the kernel lets an ordinary process give it up.
+Each has limits on memory and processor time, and neither network, nor files to write, nor other processes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy.typing as npt
 from model.audio import AudioError, Limits, load
 from model.config import FrontEndConfig, Padding
 from model.windows import cut
+from service.seccomp import confine
 
 T = TypeVar("T")
 
@@ -36,7 +37,6 @@ MEMORY_BYTES = 3 << 30
 CPU_S = 20
 WALL_S = 30.0
 PR_SET_PDEATHSIG = 1
-PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 
@@ -71,6 +71,9 @@ class Decoded:
     """SHA-256 of the windows, where the pool was told to take it."""
 
 
+Decode = Callable[[bytes, Shape, Limits], Decoded]
+
+
 class DecoderDied(Exception):
     """The process is gone, or was killed because it took too long."""
 
@@ -80,11 +83,12 @@ def _sandbox() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if libc.unshare(CLONE_NEWNET) != 0:
         libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    confine()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def _allow_cpu(seconds: int) -> None:
@@ -100,7 +104,7 @@ def _decode(data: bytes, shape: Shape, limits: Limits) -> Decoded:
     return Decoded(windows, (starts / shape.rate).tolist(), shape.window / shape.rate, len(samples) / shape.rate)
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, decode: Decode) -> None:
     """A decoder's life: a header and the clip in; a header and the windows out."""
     _sandbox()
     while True:
@@ -109,9 +113,9 @@ def _serve(connection: Connection) -> None:
             data = connection.recv_bytes()
         except (EOFError, OSError):
             return
-        _allow_cpu(CPU_S)
+        _allow_cpu(header["cpu_s"])
         try:
-            decoded = _decode(data, Shape(**header["shape"]), Limits(**header["limits"]))
+            decoded = decode(data, Shape(**header["shape"]), Limits(**header["limits"]))
         except AudioError as error:
             answer: dict[str, object] = {"error": {"reason": error.reason, "detail": error.detail, "code": error.code}}
             connection.send_bytes(json.dumps(answer).encode())
@@ -127,18 +131,18 @@ def _serve(connection: Connection) -> None:
 class Decoder:
     """One process and the pipe to it. Used by one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Decode = _decode) -> None:
         ours, theirs = _context.Pipe()
         self.connection: Connection = ours
-        self.process = _context.Process(target=_serve, args=(theirs,), name="anysound-decoder", daemon=True)
+        self.process = _context.Process(target=_serve, args=(theirs, decode), name="anysound-decoder", daemon=True)
         self.process.start()
         theirs.close()
 
-    def decode(self, data: bytes, shape: Shape, limits: Limits, wall_s: float) -> Decoded:
+    def decode(self, data: bytes, shape: Shape, limits: Limits, wall_s: float, cpu_s: int) -> Decoded:
         """Raises AudioError for the clip's fault, DecoderDied for the process'."""
         end = time.monotonic() + wall_s
         try:
-            header = {"shape": asdict(shape), "limits": asdict(limits)}
+            header = {"shape": asdict(shape), "limits": asdict(limits), "cpu_s": cpu_s}
             self.connection.send_bytes(json.dumps(header).encode())
             self.connection.send_bytes(data)
             answer = json.loads(self._receive(end))
@@ -164,10 +168,23 @@ class Decoder:
 
 
 class DecodePool:
-    """`async with DecodePool(processes) as pool`: decodes that many clips at once."""
+    """`async with DecodePool(processes) as pool`: decodes that many clips at once.
 
-    def __init__(self, processes: int, limits: Limits, wall_s: float = WALL_S, digests: bool = False) -> None:
+    `wall_s` and `cpu_s` bound one clip; `decode` is what a process does with it.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        limits: Limits,
+        wall_s: float = WALL_S,
+        cpu_s: int = CPU_S,
+        digests: bool = False,
+        decode: Decode = _decode,
+    ) -> None:
         self.digests = digests
+        self.cpu_s = cpu_s
+        self._function = decode
         self.processes = processes
         self.limits = limits
         self.wall_s = wall_s
@@ -199,13 +216,13 @@ class DecodePool:
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def _start(self) -> Decoder:
-        decoder = Decoder()
+        decoder = Decoder(self._function)
         self._all.add(decoder)
         return decoder
 
     def _decode(self, decoder: Decoder, data: bytes, shape: Shape) -> Decoded:
         try:
-            decoded = decoder.decode(data, shape, self.limits, self.wall_s)
+            decoded = decoder.decode(data, shape, self.limits, self.wall_s, self.cpu_s)
             # Taken here and not in the sandbox: a decoder that was taken over could name another clip's embeddings.
             return replace(decoded, digest=sha256(decoded.windows.data).hexdigest()) if self.digests else decoded
         except DecoderDied as died:
