@@ -52,8 +52,9 @@ format: $(READY_TEST) ## Let ruff put things in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-fuzz: $(READY_TEST) ## 100,000 mutated recordings through audio reading
+fuzz: $(READY_TEST) ## 100,000 mutated recordings through audio reading, 5,000 requests the OpenAPI document describes
 	$(BIN)/python -m tests.fuzz.fuzz_audio --inputs 100000
+	FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/service/test_openapi.py --timeout 0
 
 evaluate: $(READY) ## Zero-shot figures of the bundled checkpoint on the data sets under DATA/eval
 	$(BIN)/anysound evaluate --data $(DATA)/eval
