@@ -140,8 +140,8 @@ class LabelSetIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    labels: list[str | LabelIn]
-    template: str | None = Field(None)
+    labels: list[str | LabelIn] = Field(min_length=1)
+    template: str | None = Field(None, min_length=1)
 
 
 SetId = Annotated[str, Path(pattern="^[A-Za-z0-9._-]{1,100}$")]
@@ -158,7 +158,7 @@ def shown(label_set: LabelSet, sets: LabelSets, response: Response) -> dict[str,
     return label_set.to_json(sets.storage)
 
 
-@api.put("/label-sets/{id}", summary="Register labels under an id")
+@api.put("/label-sets/{id}", summary="Register labels under an id", responses={201: {"description": "A new set."}})
 async def put_label_set(
     request: Request,
     response: Response,
