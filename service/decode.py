@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,8 +42,12 @@ CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 
 _context = multiprocessing.get_context("forkserver")
-# A decoder that replaces a dead one is forked from a process that has these already.
-_context.set_forkserver_preload(["service.decode"])
+# A decoder that replaces a dead one is forked from a process that has these already. The main module is among them
+# because multiprocessing runs it in each child: without, a new decoder would import a web server first.
+_main = sys.modules["__main__"].__spec__
+_context.set_forkserver_preload(
+    ["service.decode", *([_main.name] if _main and not _main.name.endswith("__main__") else [])]
+)
 
 
 @dataclass(frozen=True)
