@@ -56,8 +56,10 @@ fuzz: $(READY_TEST) ## 100,000 mutated recordings through audio reading, 5,000 r
 	$(BIN)/python -m tests.fuzz.fuzz_audio --inputs 100000
 	FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/service/test_openapi.py --timeout 0
 
-evaluate: $(READY) ## Zero-shot figures of the bundled checkpoint on the data sets under DATA/eval
-	$(BIN)/anysound evaluate --data $(DATA)/eval
+evaluate: $(READY) ## The bundled checkpoint's figures on the data sets under DATA: docs/evaluation-figures.md
+	$(BIN)/anysound evaluate --data $(DATA)/eval --data $(DATA)/pairs \
+		--probe frozen-1 --probe frozen-3 --prompts --report runs/evaluation
+	cp runs/evaluation/report.md docs/evaluation-figures.md
 
 train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoint
 	$(BIN)/python -m training.debian $(RUN)/debian

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -237,6 +238,7 @@ def parameters(module: Any) -> float:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def evaluate(context: typer.Context) -> None:
     """Measure a checkpoint on the paper's data sets; see `anysound evaluate --help`."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave their core to those that read
     from evaluation.command import app as evaluation
 
     evaluation(context.args, prog_name="anysound evaluate")

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from evaluation.calibration import calibration
 from evaluation.embeddings import TooFewRead, encode
 from evaluation.encoder import Encoder
+from evaluation.fine_tune import fine_tune
+from evaluation.folds import FoldError, empty
+from evaluation.open_set import open_set
+from evaluation.page import page
+from evaluation.probe import PROTOCOLS, Supervised, probe
+from evaluation.prompt_study import prompt_study
+from evaluation.report import Report, TaskReport, as_object, markdown, notes, spread, titled
+from evaluation.retrieval import CAPTION_SETS, Retrieval, retrieval
 from evaluation.store import Store, default_folder
 from evaluation.task import LayoutError
 from evaluation.tasks import SUITES, TASKS
-from evaluation.zero_shot import Result, zero_shot
+from evaluation.zero_shot import zero_shot
 from model.checkpoint import DEFAULT, Checkpoint, CheckpointError, load
 from model.prompts import check_template
+
+FINE_TUNE = "fine-tune"
+PROBES = (*PROTOCOLS, FINE_TUNE)
+NAMES = (*TASKS, *CAPTION_SETS)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 out = Console(markup=False, highlight=False)
@@ -47,61 +60,84 @@ def evaluate(
     template: Annotated[
         list[str] | None, typer.Option(help="Prompt with one {label}; several are averaged. Each task's own if absent.")
     ] = None,
+    probes: Annotated[
+        list[str] | None, typer.Option("--probe", help=f"Also a supervised figure: {', '.join(PROBES)}.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How often a probe is trained; the spread is reported.")] = 3,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Also the prompt study: other words round the label.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Write report.md, report.json and report.html there.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where embeddings are kept; ~/.cache/anysound if absent.")] = None,
     keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep embeddings for the next run.")] = True,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; the best there is if absent.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     model: Annotated[
         Path | None, typer.Option("--model", help="A checkpoint directory; the bundled one if absent.")
     ] = None,
 ) -> None:
-    """Measure a checkpoint on data sets in their official layouts, with the paper's prompts and metrics."""
+    """Measure a checkpoint on data sets in their official layouts, with the paper's prompts and metrics.
+
+    Embeddings are kept, so a stopped run goes on and another protocol costs no second listening.
+    """
     names = chosen(task, suite)
-    for folder in data:
-        if not folder.is_dir():
-            raise fail(f"{folder} is not a folder")
-    for one in template or ():
-        try:
-            check_template(one)
-        except ValueError as error:
-            raise fail(f"{one!r}: {error}") from None
+    check(data, template, probes)
     checkpoint = opened(model)
     encoder = Encoder(checkpoint, device)
-    results: list[Result] = []
-    absent: list[str] = []
+    tasks: list[TaskReport] = []
+    captioned: list[Retrieval] = []
     with Store((cache or default_folder()) if keep else None, checkpoint.fingerprint, encoder.precision) as store:
         for name in names:
             try:
-                data_set = TASKS[name].open(*data)
-                with bar(TASKS[name].title) as progress:
-                    encoded = encode(encoder, data_set.test, store, progress)
-            except (LayoutError, TooFewRead) as error:
+                if name in CAPTION_SETS:
+                    captioned.append(heard_captions(checkpoint, encoder, store, name, data))
+                else:
+                    tasks.append(measured(encoder, store, name, data, template, probes or [], seeds, prompts))
+            except LayoutError as error:
                 if task:
                     raise fail(str(error)) from None
-                absent.append(name)
-                if suite or not isinstance(error, LayoutError):
+                if suite:
                     warn(f"{name}: {error}")
-                continue
-            results.append(zero_shot(checkpoint, data_set, encoded, template))
-    if not results:
+            except TooFewRead as error:
+                if task:
+                    raise fail(f"{name}: {error}") from None
+                warn(f"{name}: {error}")
+    if not tasks and not captioned:
         raise fail(f"{', '.join(map(str, data))} holds none of the data sets: {', '.join(names)}")
-    for result in results:
-        name_faults(result)
+    whole = Report(checkpoint.config.name, checkpoint.fingerprint, encoder.precision, tuple(tasks), tuple(captioned))
+    for one in tasks:
+        for note in one.notes:
+            warn(f"{one.result.title}: {note}")
+    if report is not None:
+        write(whole, report)
     if as_json:
-        out.out(json.dumps(as_object(checkpoint, results), ensure_ascii=False))
+        out.out(json.dumps(as_object(whole), ensure_ascii=False))
     else:
-        print_table(checkpoint, results)
+        print_tables(whole)
 
 
 def chosen(task: list[str] | None, suite: str | None) -> list[str]:
     """The tasks asked for, in the suite's order."""
     if suite is not None and suite not in SUITES:
         raise fail(f"unknown suite {suite}; there is {', '.join(SUITES)}")
-    if unknown := sorted(set(task or ()) - TASKS.keys()):
-        raise fail(f"unknown task {unknown[0]}; there are {', '.join(TASKS)}")
+    if unknown := [name for name in task or () if name not in NAMES]:
+        raise fail(f"unknown task {unknown[0]}; there are {', '.join(NAMES)}")
     if task:
         return list(dict.fromkeys(task))
-    return list(SUITES[suite]) if suite else list(TASKS)
+    return list(SUITES[suite]) if suite else list(NAMES)
+
+
+def check(data: list[Path], templates: list[str] | None, probes: list[str] | None) -> None:
+    for folder in data:
+        if not folder.is_dir():
+            raise fail(f"{folder} is not a folder")
+    for one in templates or ():
+        try:
+            check_template(one)
+        except ValueError as error:
+            raise fail(f"{one!r}: {error}") from None
+    if unknown := [name for name in probes or () if name not in PROBES]:
+        raise fail(f"unknown probe {unknown[0]}; there are {', '.join(PROBES)}")
 
 
 def opened(folder: Path | None) -> Checkpoint:
@@ -109,6 +145,55 @@ def opened(folder: Path | None) -> Checkpoint:
         return load(folder or DEFAULT)
     except CheckpointError as error:
         raise fail(str(error)) from None
+
+
+def measured(
+    encoder: Encoder,
+    store: Store,
+    name: str,
+    data: list[Path],
+    templates: list[str] | None,
+    probes: list[str],
+    seeds: int,
+    prompts: bool,
+) -> TaskReport:
+    """All that is asked of one task. Raises LayoutError and TooFewRead."""
+    data_set = TASKS[name].open(*data)
+    checkpoint = encoder.checkpoint
+    with bar(data_set.task.title) as progress:
+        encoded = encode(encoder, data_set.clips if probes else data_set.test, store, progress)
+        result = zero_shot(checkpoint, data_set, encoded, templates)
+        said = list(notes(result))
+        if probes and (gaps := empty(encoded.clips, data_set.task.folds)):
+            said.append(f"no clip in fold {', '.join(map(str, gaps))}: the other folds are evaluated")
+        supervised: list[Supervised] = []
+        for one in probes:
+            try:
+                if one == FINE_TUNE:
+                    made = fine_tune(data_set, encoded, encoder, range(seeds), progress=progress)
+                else:
+                    made = probe(data_set, encoded, PROTOCOLS[one], range(seeds), progress)
+            except FoldError as error:
+                said.append(f"no figure for {one}: {error}")
+                continue
+            if made.left_out and not any("byte for byte" in note for note in said):
+                said.append(f"{made.left_out:,} training clips are byte for byte test clips and were left out")
+            supervised.append(made)
+        return TaskReport(
+            result,
+            calibration(checkpoint, data_set, encoded),
+            open_set(checkpoint, data_set, encoded),
+            tuple(supervised),
+            prompt_study(checkpoint, data_set, encoded) if prompts else None,
+            tuple(said),
+        )
+
+
+def heard_captions(checkpoint: Checkpoint, encoder: Encoder, store: Store, name: str, data: list[Path]) -> Retrieval:
+    """Retrieval figures of one caption set. Raises LayoutError and TooFewRead."""
+    found = CAPTION_SETS[name].open(*data)
+    with bar(found.task.title) as progress:
+        return retrieval(checkpoint, found, encode(encoder, found.clips, store, progress))
 
 
 def bar(title: str) -> Progress:
@@ -124,54 +209,37 @@ def bar(title: str) -> Progress:
     )
 
 
-def name_faults(result: Result) -> None:
-    """What was left out of a figure, counted, with the first few by name."""
-    for what, names in (
-        ("unreadable", result.unreadable),
-        ("not on disk", result.missing),
-        ("class not in the list", result.strangers),
-    ):
-        if names:
-            more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-            warn(f"{result.title}: {len(names):,} {what}: {'; '.join(names[:3])}{more}")
+def write(report: Report, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text(markdown(report), encoding="utf-8")
+    (folder / "report.html").write_text(page(report), encoding="utf-8")
+    text = json.dumps(as_object(report), ensure_ascii=False, indent=1)
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    err.print(f"the report is in {folder}", soft_wrap=True)
 
 
-def as_object(checkpoint: Checkpoint, results: list[Result]) -> dict[str, Any]:
-    return {
-        "model": checkpoint.config.name,
-        "fingerprint": checkpoint.fingerprint,
-        "tasks": [
-            {
-                "task": result.task,
-                "clips": result.clips,
-                "partial": result.partial,
-                "templates": result.templates,
-                "figures": result.figures,
-                "per_class": result.per_class,
-                "unreadable": result.unreadable,
-                "missing": len(result.missing),
-                "strangers": result.strangers,
-            }
-            for result in results
-        ],
-    }
-
-
-def print_table(checkpoint: Checkpoint, results: list[Result]) -> None:
-    table = Table(title=f"{checkpoint.config.name} {checkpoint.fingerprint[:12]}, zero-shot", box=None, pad_edge=False)
-    for column in ("task", "classes", "clips", "metric", "figure", "weakest class"):
-        table.add_column(column, justify="right" if column in ("classes", "clips", "figure") else "left")
-    for result in results:
+def print_tables(report: Report) -> None:
+    protocols = report.protocols
+    table = Table(title=f"{report.model} {report.fingerprint[:12]}", title_justify="left", box=None, pad_edge=False)
+    for column in ("task", "metric"):
+        table.add_column(column)
+    for column in ("classes", "clips", "zero-shot", *protocols.values()):
+        table.add_column(column, justify="right")
+    table.add_column("weakest class")
+    for task in report.tasks:
+        result = task.result
         weakest, value = min(result.per_class.items(), key=lambda item: item[1])
         table.add_row(
-            result.title + (" (part)" if result.partial else ""),
+            titled(result),
+            result.metric,
             str(len(result.classes)),
             f"{result.clips:,}",
-            result.metric,
             f"{result.figure:.3f}",
+            *(spread(task.protocol(name)) for name in protocols),
             f"{weakest} {value:.2f}",
         )
-    out.print(table)
-    for result in results:
-        if result.partial:
-            out.print(f"{result.title}: a partial copy, {result.partial}")
+    if report.tasks:
+        out.print(table)
+    for one in report.retrieval:
+        part = f" ({one.partial})" if one.partial else ""
+        out.print(f"{one.title}{part}: {', '.join(f'{name} {value:.3f}' for name, value in one.figures.items())}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from model.checkpoint import Checkpoint
+from model.folding import prepare
 from model.prompts import Embeddings
 from model.windows import Samples
 
@@ -62,6 +64,8 @@ class Encoder:
         self.checkpoint = checkpoint
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         checkpoint.model.to(self.device)
+        self.network = copy.deepcopy(checkpoint.model.audio_encoder)
+        prepare(self.network, torch.float32)
         self.batch = BatchSize(limit=32 if self.device.type == "cpu" else 256)
         self.precision: Precision = "fp32"
         self.precision = precision or self.verified()
@@ -79,11 +83,10 @@ class Encoder:
 
     @torch.inference_mode()
     def forward(self, windows: Samples, precision: Precision) -> tuple[Embeddings, Embeddings]:
-        encoder = self.checkpoint.model.audio_encoder
         bf16 = precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            features = encoder.base(torch.from_numpy(windows).to(self.device))
-            joint = encoder.projection(features)
+            features = self.network.base(torch.from_numpy(windows).to(self.device))
+            joint = self.network.projection(features)
         return F.normalize(joint.float(), dim=-1).cpu().numpy(), features.float().cpu().numpy()
 
     def __call__(self, windows: Samples) -> tuple[Embeddings, Embeddings]:

@@ -38,9 +38,9 @@ def test_the_paper_s_suite_is_one_command(data: Path, tiny_folder: Path, tmp_pat
 
 
 def test_a_partial_copy_is_marked(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    _, out, _ = run("--data", data, "--task", "esc50", tiny=tiny_folder, cache=tmp_path)
+    _, out, err = run("--data", data, "--task", "esc50", tiny=tiny_folder, cache=tmp_path)
     assert "ESC-50 (part)" in out
-    assert "a partial copy, 12 of 2,000 clips, 5 of 50 classes" in out
+    assert "a partial copy: 12 of 2,000 clips, 5 of 50 classes" in err
 
 
 def test_a_suite_names_the_data_sets_that_are_not_there(tiny_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""The report's pictures as inline SVG: each function gives one `<svg>`, coloured by the page's own variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from evaluation.calibration import Reliability
+from evaluation.metrics import Confusion
+
+MAX_BARS = 40
+MAX_CELLS = 60
+
+
+def svg(width: float, height: float, label: str, *parts: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    )
+
+
+def rect(x: float, y: float, width: float, height: float, style: str, title: str = "") -> str:
+    tip = f"<title>{escape(title)}</title>" if title else ""
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" {style}>{tip}</rect>'
+
+
+def text(x: float, y: float, words: str, style: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
+
+
+def ladder(value: float, marks: Mapping[str, float]) -> str:
+    """A bar from 0 to 1 with a mark for each figure to compare it with: chance, the paper's, the best."""
+    width, height = 220.0, 22.0
+    parts = [
+        rect(0, 7, width, 8, 'class="track" rx="4"'),
+        rect(0, 7, max(width * value, 1), 8, 'class="bar" rx="4"', f"{value:.3f}"),
+    ]
+    for name, at in marks.items():
+        tip = f"<title>{escape(name)}: {at:.3f}</title>"
+        x = min(width * at, width - 1.5) + 0.5
+        if name == "chance":
+            parts.append(f'<g class="mark chance">{line(x, 3, x, 19, "")}{tip}</g>')
+        elif name == "paper":
+            parts.append(
+                f'<path class="mark paper" d="M{x:.1f} 11 l5 -6 h-10 z" transform="translate(0 -2)">{tip}</path>'
+            )
+        else:
+            parts.append(f'<circle class="mark best" cx="{x:.1f}" cy="11" r="4">{tip}</circle>')
+    return svg(width, height, f"{value:.3f}; " + ", ".join(f"{name} {at:.3f}" for name, at in marks.items()), *parts)
+
+
+def bars(values: Mapping[str, float], chance: float | None, measure: str) -> str:
+    """One bar a class, the weakest first; of very many classes the weakest and the strongest."""
+    order = sorted(values.items(), key=lambda item: item[1])
+    if len(order) > MAX_BARS:
+        order = [*order[: MAX_BARS // 2], *order[-MAX_BARS // 2 :]]
+    longest = min(max(len(name) for name, _ in order), 34)
+    left, width, step = 7.0 * longest + 12, 240.0, 17.0
+    height = step * len(order) + 4
+    parts = []
+    for row, (name, value) in enumerate(order):
+        y = row * step + 2
+        weak = value < 0.5 if chance is None else value < max(2 * chance, 0.5)
+        parts += [
+            text(left - 8, y + 12, shortened(name, 34), 'class="name" text-anchor="end"'),
+            rect(left, y + 3, width, 10, 'class="track" rx="2"'),
+            rect(left, y + 3, max(width * value, 1), 10, f'class="{"bar weak" if weak else "bar"}" rx="2"'),
+            text(left + width + 8, y + 12, f"{value:.2f}", 'class="number"'),
+        ]
+    if chance is not None:
+        parts.append(line(left + width * chance, 0, left + width * chance, height, 'class="chanceline"'))
+    return svg(left + width + 46, height, f"{measure} of each class", *parts)
+
+
+def shortened(name: str, longest: int) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def confusion(counts: Confusion, classes: Sequence[str]) -> str:
+    """Shares of each true class (rows) by the class it was given (columns); empty for very many classes."""
+    if len(classes) > MAX_CELLS:
+        return ""
+    cell = 34.0 if len(classes) <= 12 else 20.0 if len(classes) <= 24 else 13.0
+    longest = min(max(len(name) for name in classes), 24)
+    left, top = 6.6 * longest + 12, 6.0
+    side = cell * len(classes)
+    bottom = 4.8 * longest + 22
+    parts = []
+    for row, name in enumerate(classes):
+        total = int(counts[row].sum())
+        parts.append(
+            text(left - 6, top + cell * (row + 0.5) + 4, shortened(name, 24), 'class="name" text-anchor="end"')
+        )
+        for column, other in enumerate(classes):
+            count = int(counts[row, column])
+            share = count / total if total else 0.0
+            kind = "cell right" if row == column else "cell wrong"
+            x, y = left + cell * column, top + cell * row
+            shade = f'class="{kind}" fill-opacity="{share**0.7:.3f}"'
+            tip = f"{name} taken for {other}: {count} of {total}"
+            parts += [rect(x, y, cell, cell, 'class="grid"'), rect(x, y, cell, cell, shade, tip)]
+            if cell > 30 and count:
+                dark = " on" if share > 0.45 else ""
+                parts.append(
+                    text(x + cell / 2, y + cell / 2 + 4, str(count), f'class="count{dark}" text-anchor="middle"')
+                )
+    for column, other in enumerate(classes):
+        x, y = left + cell * (column + 0.5) + 3, top + side + 12
+        turn = f'class="name" text-anchor="end" transform="rotate(-45 {x:.1f} {y:.1f})"'
+        parts.append(text(x, y, shortened(other, 24), turn))
+    return svg(left + side + 14, top + side + bottom, "confusion matrix: true classes in rows", *parts)
+
+
+def reliability(one: Reliability, title: str) -> str:
+    """Share that was right against score, a dot a bin with its area by the count; on the line is calibrated."""
+    side, left, top = 200.0, 40.0, 26.0
+    most = max(one.counts)
+
+    def x(value: float) -> float:
+        return left + side * value
+
+    def y(value: float) -> float:
+        return top + side * (1 - value)
+
+    parts = [
+        text(left, 14, f"{title}: error {one.error:.3f}", 'class="title"'),
+        rect(left, top, side, side, 'class="frame"'),
+        line(x(0), y(0), x(1), y(1), 'class="diagonal"'),
+    ]
+    points = list(zip(one.scores, one.right, one.counts, strict=True))
+    path = " ".join(f"{x(score):.1f},{y(right):.1f}" for score, right, _ in points)
+    parts.append(f'<polyline class="curve" points="{path}"/>')
+    for score, right, count in points:
+        tip = f"<title>{count:,} scores of {score:.2f} on average, {right:.2f} right</title>"
+        radius = 2.5 + 5.5 * (count / most) ** 0.5
+        parts.append(f'<circle class="dot" cx="{x(score):.1f}" cy="{y(right):.1f}" r="{radius:.1f}">{tip}</circle>')
+    for tick in (0.0, 0.5, 1.0):
+        parts += [
+            text(x(tick), top + side + 15, f"{tick:g}", 'class="number" text-anchor="middle"'),
+            text(left - 6, y(tick) + 4, f"{tick:g}", 'class="number" text-anchor="end"'),
+        ]
+    parts.append(text(left + side / 2, top + side + 32, "score", 'class="name" text-anchor="middle"'))
+    turn = f'class="name" text-anchor="middle" transform="rotate(-90 12 {top + side / 2:.1f})"'
+    parts.append(text(12, top + side / 2, "share right", turn))
+    return svg(left + side + 16, top + side + 40, f"reliability of {title} scores", *parts)
