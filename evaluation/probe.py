@@ -188,13 +188,11 @@ def probe(
     bar = progress.add_task(protocol.title, total=len(folds) * len(seeds)) if progress else None
     truth = truth_matrix(encoded.clips, data_set.classes)
     metric = data_set.task.metric
+    chosen = choose(protocol.classifiers, metric, encoded, truth, folds[0], seeds[0])
     figures, left_out = [], 0
     for seed in seeds:
-        chosen = protocol.classifiers[0] if len(protocol.classifiers) == 1 else None
         of_seed = []
         for fold in folds:
-            if chosen is None:
-                chosen = choose(protocol.classifiers, metric, encoded, truth, fold, seed)
             rows = uncontaminated(fold.training if chosen.patience is None else fold.train, fold.test, encoded.digests)
             val = uncontaminated(fold.val, fold.test, encoded.digests)
             left_out += (len(fold.training) - len(np.union1d(rows, val))) * (seed == seeds[0])
@@ -215,9 +213,9 @@ def validation(metric: Metric, features: Embeddings, truth: Truth, rows: Indices
 def choose(
     classifiers: Sequence[Classifier], metric: Metric, encoded: Encoded, truth: Truth, fold: Fold, seed: int
 ) -> Classifier:
-    """The classifier that does best on the validation part of `fold`; the first where there is none."""
+    """The classifier that does best on the validation part of `fold`; the first where there is nothing to choose."""
     rows, val = (uncontaminated(part, fold.test, encoded.digests) for part in (fold.train, fold.val))
-    if not len(val) or not len(rows):
+    if len(classifiers) == 1 or not len(val) or not len(rows):
         return classifiers[0]
     validate = validation(metric, encoded.features, truth, val)
     return max(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,8 +76,14 @@ class Task:
     def open(self, *folders: Path) -> DataSet:
         """Find the data set in or under `folders`. Raises LayoutError where it is not, or cannot be evaluated."""
         for root in roots(folders):
-            if clips := self.read(root):
-                return self.data_set(root, clips)
+            try:
+                if clips := self.read(root):
+                    return self.data_set(root, clips)
+            except LayoutError:
+                raise
+            except (ValueError, LookupError, csv.Error) as error:
+                why = f"a table or list of {self.title} in {root} is not as its authors made it"
+                raise LayoutError(f"{why} ({error!r}); expected\n{indented(self.layout)}") from None
         places = ", ".join(map(str, folders))
         raise LayoutError(f"{places} does not hold {self.title}; expected\n{indented(self.layout)}")
 

@@ -231,6 +231,26 @@ def test_a_table_of_another_kind_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "table", "text"),
+    [
+        ("esc50", "ESC-50-master/meta/esc50.csv", "filename,fold,category,src_file\n1-1-A-0.wav,one,dog,1\n"),
+        ("fsd50k", "FSD50K.ground_truth/vocabulary.csv", "Bark\n"),
+        ("audioset", "eval_segments.csv", "--4gqARaEJE\n"),
+        ("dcase2017-task4", "groundtruth_weak_label_testing_set.csv", "a.wav,0,10,Car\n"),
+        ("tut2017", "TUT-acoustic-scenes-2017-evaluation/meta.txt", "audio/1.wav\n"),
+        ("vocalsound", "datafiles/te.json", "{"),
+        ("vocalsound", "datafiles/te.json", '{"data": [{"file": "a.wav"}]}'),
+    ],
+)
+def test_a_table_that_is_damaged_is_named_and_not_a_crash(name: str, table: str, text: str, tmp_path: Path) -> None:
+    LAYOUTS[name](tmp_path)
+    (tmp_path / table).write_text(text)
+    with pytest.raises(LayoutError, match="is not as its authors made it") as error:
+        TASKS[name].open(tmp_path)
+    assert TASKS[name].title in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("name", "clips", "classes"),
     [
         ("esc50", 400, 10), ("gtzan-music-speech", 128, 2), ("ravdess", 1_440, 8), ("mridangam-stroke", 2_879, 9),
