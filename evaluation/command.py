@@ -242,4 +242,6 @@ def print_tables(report: Report) -> None:
         out.print(table)
     for one in report.retrieval:
         part = f" ({one.partial})" if one.partial else ""
-        out.print(f"{one.title}{part}: {', '.join(f'{name} {value:.3f}' for name, value in one.figures.items())}")
+        for direction, figures in one.figures.items():
+            values = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            out.print(f"{one.title}{part}, {direction}: {values}", soft_wrap=True)

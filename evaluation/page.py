@@ -9,6 +9,7 @@ from pathlib import Path
 from evaluation import plots
 from evaluation.published import HEAR, PUBLISHED
 from evaluation.report import Report, TaskReport, cited, figure, mistakes, spread
+from evaluation.retrieval import CUT_NAMES
 from evaluation.zero_shot import THRESHOLD, Result
 
 STYLE = Path(__file__).with_name("page.css")
@@ -52,6 +53,10 @@ def linked(result: Result) -> str:
     return f'<a href="#{result.task}">{escape(result.title)}</a>{part}'
 
 
+def tag(words: str) -> str:
+    return f'<span class="tag">{escape(words)}</span>' if words else ""
+
+
 def glance(report: Report) -> str:
     rows = []
     for task in report.tasks:
@@ -69,7 +74,8 @@ def glance(report: Report) -> str:
                 linked(result),
                 f"{result.clips:,}",
                 result.metric,
-                f"<b>{result.figure:.3f}</b>",
+                f"<b>{result.figure:.3f}</b>"
+                + (' <span class="tag chance">at chance</span>' if result.at_chance else ""),
                 plots.ladder(result.figure, marks),
                 figure(result.chance),
                 figure(published.zero_shot if published else None),
@@ -171,14 +177,15 @@ def section(task: TaskReport, first: bool) -> str:
 def retrieval(report: Report) -> str:
     rows = [
         (
-            escape(one.title) + (f' <span class="tag">{escape(one.partial)}</span>' if one.partial else ""),
+            f"{escape(one.title)}, {direction}"
+            + (f' <span class="tag">{escape(one.partial)}</span>' if one.partial else ""),
             f"{one.captions:,}",
-            *(figure(value) for value in one.figures.values()),
+            *map(figure, figures.values()),
         )
         for one in report.retrieval
+        for direction, figures in one.figures.items()
     ]
-    names = [name.replace(" to ", " → ", 1) for name in report.retrieval[0].figures]
-    return table(("", "captions", *(name.replace(" R@", "<br>R@").replace(" mAP", "<br>mAP") for name in names)), rows)
+    return table(("", "captions", *CUT_NAMES), rows)
 
 
 def prompts(report: Report) -> str:

@@ -34,23 +34,22 @@ def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
 
 def ladder(value: float, marks: Mapping[str, float]) -> str:
     """A bar from 0 to 1 with a mark for each figure to compare it with: chance, the paper's, the best."""
-    width, height = 220.0, 22.0
+    width, height, edge = 220.0, 22.0, 6.0
     parts = [
-        rect(0, 7, width, 8, 'class="track" rx="4"'),
-        rect(0, 7, max(width * value, 1), 8, 'class="bar" rx="4"', f"{value:.3f}"),
+        rect(edge, 7, width, 8, 'class="track" rx="4"'),
+        rect(edge, 7, max(width * value, 1), 8, 'class="bar" rx="4"', f"{value:.3f}"),
     ]
     for name, at in marks.items():
         tip = f"<title>{escape(name)}: {at:.3f}</title>"
-        x = min(width * at, width - 1.5) + 0.5
+        x = edge + width * at
         if name == "chance":
             parts.append(f'<g class="mark chance">{line(x, 3, x, 19, "")}{tip}</g>')
         elif name == "paper":
-            parts.append(
-                f'<path class="mark paper" d="M{x:.1f} 11 l5 -6 h-10 z" transform="translate(0 -2)">{tip}</path>'
-            )
+            parts.append(f'<path class="mark paper" d="M{x:.1f} 9 l5 -6 h-10 z">{tip}</path>')
         else:
             parts.append(f'<circle class="mark best" cx="{x:.1f}" cy="11" r="4">{tip}</circle>')
-    return svg(width, height, f"{value:.3f}; " + ", ".join(f"{name} {at:.3f}" for name, at in marks.items()), *parts)
+    said = ", ".join(f"{name} {at:.3f}" for name, at in marks.items())
+    return svg(width + 2 * edge, height, f"{value:.3f}; {said}", *parts)
 
 
 def bars(values: Mapping[str, float], chance: float | None, measure: str) -> str:

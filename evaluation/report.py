@@ -12,7 +12,7 @@ from evaluation.calibration import Calibration, Reliability
 from evaluation.open_set import OpenSet
 from evaluation.probe import Supervised
 from evaluation.published import HEAR, PUBLISHED, SOURCES
-from evaluation.retrieval import Retrieval
+from evaluation.retrieval import CUT_NAMES, Retrieval
 from evaluation.zero_shot import THRESHOLD, Result
 
 
@@ -285,17 +285,17 @@ def scores_table(report: Report) -> str:
 
 
 def retrieval_table(report: Report) -> str:
-    head = ("task", "recordings", "captions", *report.retrieval[0].figures)
     rows = [
         (
-            f"{one.title} (part)" if one.partial else one.title,
+            f"{one.title} (part), {direction}" if one.partial else f"{one.title}, {direction}",
             f"{one.recordings:,}",
             f"{one.captions:,}",
-            *(figure(value) for value in one.figures.values()),
+            *map(figure, figures.values()),
         )
         for one in report.retrieval
+        for direction, figures in one.figures.items()
     ]
-    return table(head, rows)
+    return table(("task", "recordings", "captions", *CUT_NAMES), rows)
 
 
 def prompts_table(report: Report) -> str:

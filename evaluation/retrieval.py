@@ -20,6 +20,7 @@ from model.checkpoint import Checkpoint
 from model.embed import embed_prompts
 
 CUTS = (1, 5, 10)
+CUT_NAMES = (*(f"R@{k}" for k in CUTS), "mAP@10")
 Captions = dict[Path, tuple[str, ...]]
 
 
@@ -110,13 +111,13 @@ audio/7fmOlUlwoNg_20.wav …        youtube_id and start_time""",
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Figures by name: `text to audio R@1` … `audio to text mAP@10`."""
+    """`figures` by direction (`text to audio`, `audio to text`) and name (R@1, R@5, R@10, mAP@10)."""
 
     task: str
     title: str
     recordings: int
     captions: int
-    figures: dict[str, float]
+    figures: dict[str, dict[str, float]]
     partial: str
     missing: tuple[str, ...]
     unreadable: tuple[str, ...]
@@ -147,13 +148,13 @@ def retrieval(checkpoint: Checkpoint, found: CaptionedClips, encoded: Encoded) -
     owners = np.repeat(np.arange(len(encoded.clips)), [len(clip.labels) for clip in encoded.clips])
     similarity = embed_prompts(checkpoint, captions) @ encoded.joint.T
     truth = owners[:, None] == np.arange(len(encoded.clips))
-    figures: dict[str, float] = {}
+    figures: dict[str, dict[str, float]] = {}
     for direction, right in (
         ("text to audio", ranked_truth(similarity, truth)),
         ("audio to text", ranked_truth(similarity.T, truth.T)),
     ):
-        figures |= {f"{direction} R@{k}": recall_at(right, k) for k in CUTS}
-        figures[f"{direction} mAP@10"] = average_precision_at(right, 10)
+        figures[direction] = {f"R@{k}": recall_at(right, k) for k in CUTS}
+        figures[direction]["mAP@10"] = average_precision_at(right, 10)
     return Retrieval(
         found.task.name,
         found.task.title,

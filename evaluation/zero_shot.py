@@ -55,6 +55,12 @@ class Result:
         """Accuracy of guessing among the classes; None for other metrics."""
         return 1 / len(self.classes) if self.metric == "accuracy" else None
 
+    @property
+    def at_chance(self) -> bool:
+        """Whether guessing would come as far: within two standard errors of chance, or below."""
+        chance = self.chance
+        return chance is not None and self.figure <= chance + 2 * (chance * (1 - chance) / self.clips) ** 0.5
+
 
 def class_embeddings(checkpoint: Checkpoint, classes: Sequence[str], templates: Sequence[str]) -> LabelEmbeddings:
     """One row a class; several templates are averaged. Raises ValueError for a template without one placeholder."""

@@ -55,7 +55,7 @@ def test_a_caption_set_is_read_as_it_is_written(
     found = CAPTION_SETS[name].open(tmp_path)
     result = retrieval(checkpoint, found, encode(encoder, found.clips, store))
     assert (result.recordings, result.captions) == (recordings, captions)
-    assert result.figures["text to audio R@5"] == result.figures["audio to text R@10"] == 1.0
+    assert result.figures["text to audio"]["R@5"] == result.figures["audio to text"]["R@10"] == 1.0
     assert result.partial == f"{recordings} of {CAPTION_SETS[name].official:,} recordings"
 
 

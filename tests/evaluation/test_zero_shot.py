@@ -19,7 +19,7 @@ from evaluation.embeddings import encode
 from evaluation.encoder import Encoder
 from evaluation.store import Store
 from evaluation.tasks import TASKS
-from evaluation.zero_shot import THRESHOLD, class_embeddings, evaluate, indices, truth_matrix, zero_shot
+from evaluation.zero_shot import THRESHOLD, Result, class_embeddings, evaluate, indices, truth_matrix, zero_shot
 from model.checkpoint import Checkpoint
 from model.embed import clip_windows, embed_prompts, embed_windows
 from model.scores import contrast_sigmoid
@@ -97,6 +97,13 @@ def test_several_templates_are_averaged(checkpoint: Checkpoint) -> None:
     ]
     mean = (each[0] + each[1]) / 2
     np.testing.assert_allclose(both, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize(("right", "at_chance"), [(25, True), (33, True), (34, False), (90, False), (3, True)])
+def test_within_two_standard_errors_of_guessing_is_at_chance(right: int, at_chance: bool) -> None:
+    classes = ("a", "b", "c", "d")
+    result = Result("t", "T", "accuracy", ("{label}",), classes, 100, {"accuracy": right / 100}, {})
+    assert result.at_chance == at_chance
 
 
 def test_evaluation_hears_what_the_service_hears(tmp_path: Path, checkpoint: Checkpoint) -> None:
