@@ -177,8 +177,7 @@ def section(task: TaskReport, first: bool) -> str:
 def retrieval(report: Report) -> str:
     rows = [
         (
-            f"{escape(one.title)}, {direction}"
-            + (f' <span class="tag">{escape(one.partial)}</span>' if one.partial else ""),
+            f"{escape(one.title)}, {direction} {tag(one.partial)}",
             f"{one.captions:,}",
             *map(figure, figures.values()),
         )
