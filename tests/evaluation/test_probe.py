@@ -22,8 +22,11 @@ from tests.evaluation.layouts import LAYOUTS
 QUICK_HEAR = Protocol(
     "hear",
     "HEAR",
-    tuple(replace(one, hidden=(16,) * len(one.hidden), epochs=60) for one in PROTOCOLS["hear"].classifiers),
+    tuple(replace(one, hidden=(16,) * len(one.hidden), epochs=30) for one in PROTOCOLS["hear"].classifiers),
 )
+
+
+QUICK_3 = Protocol("frozen-3", "frozen, 3 layers", (Classifier(hidden=(32, 32), rate=1e-2),))
 
 
 def blobs(clips: int, seed: int = 0, apart: float = 3.0) -> tuple[DataSet, Encoded]:
@@ -38,7 +41,7 @@ def blobs(clips: int, seed: int = 0, apart: float = 3.0) -> tuple[DataSet, Encod
     return data_set, Encoded(made, features, features, digests, (), clips)
 
 
-@pytest.mark.parametrize("protocol", [PROTOCOLS["frozen-1"], PROTOCOLS["frozen-3"], QUICK_HEAR], ids=lambda p: p.name)
+@pytest.mark.parametrize("protocol", [PROTOCOLS["frozen-1"], QUICK_3, QUICK_HEAR], ids=lambda p: p.name)
 def test_what_can_be_told_apart_is_learned(protocol: Protocol) -> None:
     result = probe(*blobs(160, apart=12.0), protocol, seeds=(0, 1))
     assert result.figure > 0.95
@@ -48,7 +51,7 @@ def test_what_can_be_told_apart_is_learned(protocol: Protocol) -> None:
 def test_labels_without_a_sense_are_not_learned() -> None:
     """A test clip in training would lift this above chance."""
     data_set, encoded = blobs(120, apart=0.0)
-    assert 0.3 < probe(data_set, encoded, PROTOCOLS["frozen-3"], seeds=(0, 1, 2)).figure < 0.7
+    assert 0.3 < probe(data_set, encoded, QUICK_3, seeds=(0, 1)).figure < 0.7
 
 
 def test_copies_of_test_clips_are_left_out_of_training_and_counted() -> None:
@@ -58,7 +61,7 @@ def test_copies_of_test_clips_are_left_out_of_training_and_counted() -> None:
         digests=tuple(bytes([n % 40]) for n in range(80)),
         features=np.concatenate([encoded.features[:40], encoded.features[:40]]),
     )
-    result = probe(data_set, twins, PROTOCOLS["frozen-3"], seeds=(0,))
+    result = probe(data_set, twins, QUICK_3, seeds=(0,))
     assert result.left_out > 20
     assert result.figure < 0.75  # with its twin in training every clip would be known by heart
 
