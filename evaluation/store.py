@@ -21,7 +21,7 @@ def default_folder() -> Path:
 class Store:
     """Vectors of one checkpoint at one precision, by a digest of the clip. One SQLite file; ":memory:" keeps none.
 
-    What `add` was given is on disk when it returns. Used by one thread.
+    What `add` was given outlives the process when it returns. Used by one thread.
     """
 
     def __init__(self, folder: Path | None, fingerprint: str, precision: str) -> None:
@@ -30,6 +30,9 @@ class Store:
         self.path = ":memory:" if folder is None else str(folder / f"{fingerprint[:32]}-{precision}.sqlite")
         self.database = sqlite3.connect(self.path)
         self.database.execute("PRAGMA journal_mode = WAL")
+        self.database.execute(
+            "PRAGMA synchronous = NORMAL"
+        )  # a power cut may cost the last clips
         self.database.execute("CREATE TABLE IF NOT EXISTS clips (digest BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
 
     def digests(self) -> set[bytes]:
