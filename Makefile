@@ -68,7 +68,8 @@ train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoi
 	$(BIN)/python -m training.card $(RUN)/checkpoint $(DATA)/train/manifest.jsonl $(RUN)/debian/manifest.jsonl \
 		--eval $(DATA)/eval
 
-manifests: $(READY_TEST) ## Render the chart with every values file into k8s/rendered
+manifests: $(READY_TEST) ## The dashboard, and the chart rendered with every values file
+	$(BIN)/python k8s/dashboard.py
 	$(BIN)/python -m tests.deploy.chart
 
 clean: ## Remove what was set up
