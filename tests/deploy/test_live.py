@@ -108,7 +108,7 @@ def load(address: str, over: threading.Event) -> None:
         number = 0
         while not over.is_set():
             number += 1
-            labels = [("labels", "dog"), ("labels", "rain"), ("labels", f"sound {number}")]
+            labels = {"labels": ["dog", "rain", f"sound {number}"]}
             for clip in (encoded(tone(100 + number)), known, b"no sound"):
                 client.post("/v1/classify", params=labels, content=clip, headers={"Content-Type": "audio/wav"})
             client.post("/v1/classify", params=labels, content=known, headers={"X-API-Key": "wrong"})
