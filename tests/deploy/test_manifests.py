@@ -9,7 +9,7 @@ import pytest
 
 from service.server import NOTICE_S
 from service.settings import Settings
-from tests.deploy.chart import CHART, VALUES, Manifest, containers, every_manifest, manifests, one, pod_of
+from tests.deploy.chart import CHART, ROOT, VALUES, Manifest, containers, every_manifest, manifests, one, pod_of
 
 pytestmark = pytest.mark.usefixtures("helm")
 
@@ -260,6 +260,13 @@ def test_training_runs_one_pod_a_node_that_find_each_other() -> None:
     name = job["metadata"]["name"]
     assert f"--master-addr={name}-0.{pod['subdomain']}" in arguments
     assert pod["subdomain"] == service["metadata"]["name"]
+
+
+def test_the_recipe_is_in_the_image() -> None:
+    arguments = one("Job", "training", component="training")["spec"]["template"]["spec"]["containers"][0]["args"]
+    recipe = arguments[arguments.index("run") + 1]
+    assert "COPY training/recipes /recipes" in (ROOT / "docker" / "Dockerfile").read_text()
+    assert (ROOT / "training" / recipe.removeprefix("/")).exists()
 
 
 def test_the_load_test_may_call_the_service() -> None:
