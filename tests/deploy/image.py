@@ -88,7 +88,17 @@ def sandbox(root: str, *command: str) -> list[str]:
     """The command line that runs `command` in the image as a restricted pod would."""
     return [
         *("bwrap", "--ro-bind", root, "/", "--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev"),  # noqa: S108
-        *("--unshare-user", "--uid", str(UID), "--gid", str(UID), "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
+        *(
+            "--unshare-user",
+            "--uid",
+            str(UID),
+            "--gid",
+            str(UID),
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--unshare-uts",
+            "--as-pid-1",
+        ),
         *("--cap-drop", "ALL", "--die-with-parent", "--new-session", *command),
     ]
 
@@ -187,7 +197,7 @@ def check_service(root: str, config: dict[str, Any]) -> None:
         check("health check says healthy", done.returncode == 0)
         child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
         os.kill(child, signal.SIGTERM)
-        check("ends by itself on SIGTERM", process.wait(30) is not None, f"status {process.returncode}")
+        check("ends by itself on SIGTERM, as process 1", process.wait(30) == 0, f"status {process.returncode}")
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,10 @@ def test_the_builder_gets_nothing_but_what_the_wheel_is_made_of() -> None:
     assert lines[0] == "*"
     for name in (line.removeprefix("!") for line in lines if line.startswith("!")):
         assert (ROOT / name).exists(), name
+
+
+def test_the_wheel_holds_the_command_and_every_part() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    held = project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    command = project["project"]["scripts"]["anysound"].partition(":")[0]
+    assert {f"{command}.py", "model", "service", "training", "evaluation"} <= set(held)
