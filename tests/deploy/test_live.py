@@ -79,6 +79,32 @@ def service(stack: ExitStack, folder: Path, redis_port: int) -> tuple[str, int]:
     return f"http://127.0.0.1:{port}", metrics_port
 
 
+@pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize(
+    ("values", "gone", "said"),
+    [
+        ("gpu", "ANYSOUND_MODEL", "is not a checkpoint: config.json cannot be read"),
+        ("cpu", "ANYSOUND_API_KEYS_FILE", "cannot read the API keys"),
+        ("cpu", "ANYSOUND_REDIS_PASSWORD_FILE", "cannot use Redis"),
+    ],
+)
+def test_a_pod_without_what_it_needs_ends_and_says_why(tmp_path: Path, values: str, gone: str, said: str) -> None:
+    """Its last log line is what `kubectl describe pod` shows."""
+    container: Manifest = one("Deployment", values)["spec"]["template"]["spec"]["containers"][0]
+    given = {variable["name"]: variable["value"] for variable in container["env"]}
+    (tmp_path / "keys").write_text("0" * 64)
+    variables = {"ANYSOUND_PORT": str(free_port()), "ANYSOUND_API_KEYS_FILE": str(tmp_path / "keys")}
+    if gone in given:
+        variables |= {gone: given[gone]}
+    if gone == "ANYSOUND_REDIS_PASSWORD_FILE":
+        variables |= {"ANYSOUND_REDIS_URL": given["ANYSOUND_REDIS_URL"]}
+    command = [sys.executable, "-m", "anysound", *container["args"], "--host", "127.0.0.1"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def prometheus_server(stack: ExitStack, folder: Path, program: str, metrics_port: int) -> str:
     """A Prometheus with the chart's rules, evaluated often, and the labels that a ServiceMonitor gives."""
     rules = (CHART / "files" / "rules.yaml").read_text().replace("interval: 30s", "interval: 1s")
