@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,45 +14,84 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.checkpoint import load
+from model.checkpoint import Checkpoint, load
 from model.folding import prepare
+from model.prompts import fill
+from service import parity
 from service.cores import cores
 from service.embedding import ModelInfo, Vectors
 from service.isolation import DeviceFault, OutOfMemory
 
 Dtype = Literal["float32", "bfloat16"]
+"""What the audio encoder computes in. Prompts are always embedded in float32."""
 
-WARM_UP_PROMPTS = ("this is a sound of a dog", "rain")
+CPU_BATCH = 8
+"""Windows a batch on a CPU: more of them no longer fit its caches and are not faster (docs/performance.md)."""
+GPU_BATCH = 64
+
+log = logging.getLogger("anysound.worker")
 
 
-def default_dtype(device: torch.device) -> Dtype:
-    return "bfloat16" if device.type == "cuda" else "float32"
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class Engine:
-    """A checkpoint on a device. The same item gets the same embedding alone and in any batch (float32: to 1e-5)."""
+    """A checkpoint on a device. The same item gets the same embedding alone and in any batch (float32: to 1e-5).
 
-    def __init__(self, folder: Path, device: str = "cpu", dtype: Dtype | None = None) -> None:
+    With `auto`, the audio encoder computes in bfloat16 where that is faster and was found here and now to change no
+    score by more than `parity.ALLOWED`; else in float32.
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu", dtype: Dtype | Literal["auto"] = "auto") -> None:
         self.device = torch.device(device)
-        self.dtype: Dtype = dtype or default_dtype(self.device)
         if self.device.type == "cpu":
             torch.set_num_threads(cores())
         checkpoint = load(folder, self.device)
         self.dim = checkpoint.config.joint_dim
         self.window_samples = checkpoint.config.front_end.window_samples
+        self.batch_windows = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
+        self._tokenizer = checkpoint.tokenizer
+        self._clap = checkpoint.model
+        self.dtype: Dtype = "float32"
+        if dtype == "auto":
+            self._lower_if_equal(checkpoint)
+        else:
+            self._lower(dtype)
         self.info = ModelInfo(
             checkpoint.config, checkpoint.fingerprint, checkpoint.logit_scale, str(self.device), self.dtype
         )
-        self._tokenizer = checkpoint.tokenizer
-        self._clap = checkpoint.model
-        prepare(self._clap.audio_encoder, getattr(torch, self.dtype))
 
-    def warm_up(self, batches: Sequence[int] = (1, 2)) -> None:
-        """Run each encoder, so that the first request does not pay for lazy set-up."""
-        silence = np.zeros((max(batches), self.window_samples), np.float32)
-        for batch in batches:
-            self.embed_audio(list(silence[:batch]))
-        self.embed_text(WARM_UP_PROMPTS)
+    def _lower(self, dtype: Dtype) -> None:
+        prepare(self._clap.audio_encoder, getattr(torch, dtype))
+        self.dtype = dtype
+
+    def _lower_if_equal(self, checkpoint: Checkpoint) -> None:
+        """Take bfloat16 where the scores stay the same, float32 where they do not."""
+        self._lower("float32")
+        if not fast_bfloat16(self.device):
+            return
+        exact = self._clap.audio_encoder
+        self._clap.audio_encoder = copy.deepcopy(exact)
+        prompts = checkpoint.config.prompts
+        named = self.embed_text([fill(prompts.template, name) for name in parity.NAMES])
+        background = self.embed_text(prompts.background)
+        windows = list(parity.probe(self.window_samples, checkpoint.config.front_end.sample_rate))
+        reference = self._embed_in_batches(windows)
+        self._lower("bfloat16")
+        lowered = self._embed_in_batches(windows)
+        change = parity.largest_change(reference, lowered, named, background, checkpoint.logit_scale)
+        if not change <= parity.ALLOWED:  # NaN is no parity either
+            self._clap.audio_encoder, self.dtype = exact, "float32"
+        log.info("bfloat16 changes scores by up to %.1e: computing in %s", change, self.dtype)
+
+    def _embed_in_batches(self, windows: Sequence[Vectors]) -> Vectors:
+        step = self.batch_windows
+        return np.concatenate([self.embed_audio(windows[at : at + step]) for at in range(0, len(windows), step)])
 
     def embed_audio(self, windows: Sequence[Vectors]) -> Vectors:
         """Windows, each float32 [window_samples] -> L2-normalised embeddings float32 [b, d].

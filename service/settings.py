@@ -36,6 +36,9 @@ class Settings(BaseSettings):
 
     model: Path = Field(BUNDLED, description="Checkpoint directory; the bundled one if not set.")
     device: str = Field("auto", description="auto, cpu, cuda, or a list (cuda:0,cuda:1): a worker process for each.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the audio encoder. auto: bfloat16 where it is faster and changes no score."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     api_processes: int = Field(1, ge=1, le=64, description="Processes that answer HTTP.")

@@ -52,6 +52,7 @@ def children(
                 "service.worker",
                 *(() if settings.model is None else ("--model", str(settings.model))),
                 *("--device", names[number]),
+                *("--dtype", settings.dtype),
                 *("--endpoint", endpoints[number]),
                 *("--max-batch-seconds", str(settings.max_batch_seconds)),
                 *("--max-queue-seconds", str(settings.max_queue_seconds)),

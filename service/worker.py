@@ -404,7 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="anysound-worker", description="Own a model; embed what API processes send.")
     parser.add_argument("--model", type=Path, help="checkpoint directory; the bundled one if absent")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--endpoint", required=True, help="ipc:// address to listen on")
     parser.add_argument("--max-batch-seconds", type=float, default=Limits.batch_seconds)
     parser.add_argument("--max-queue-seconds", type=float, default=Limits.queue_seconds)
@@ -418,12 +418,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from model.checkpoint import DEFAULT, CheckpointError
     from service.engine import Engine
 
-    limits = Limits(batch_seconds=options.max_batch_seconds, queue_seconds=options.max_queue_seconds)
     try:
         engine = Engine(options.model or DEFAULT, options.device, options.dtype)
     except CheckpointError as error:
         log.critical("%s", error)
         return EX_CONFIG
+    limits = Limits(
+        batch_seconds=min(options.max_batch_seconds, engine.batch_windows * engine.info.config.front_end.window_s),
+        batch_windows=engine.batch_windows,
+        queue_seconds=options.max_queue_seconds,
+    )
     worker = Worker(
         engine,
         options.endpoint,

@@ -1,0 +1,245 @@
+"""`anysound bench`: the service next to the bare model and to its peers, under clients, offered rates and overload."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import recordings, weights
+from benchmarks.bare import Bare, Pace
+from benchmarks.load import Plan
+from benchmarks.measurement import Measurement, measure, resident_mib, tree
+from benchmarks.report import Check, Report
+from benchmarks.systems import ALL_PEERS, Peer, Running, anysound
+
+ROOT = Path(__file__).parents[1]
+CLIENTS = (1, 8, 32, 128)
+RATES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25)
+"""Offered, as parts of what was served at the peak."""
+PARTS = ("closed", "offered", "overload", "peers", "memory")
+DEADLINE_S = 2.0
+"""Under overload, how long a request may wait for its answer; what would take longer is refused at the door."""
+
+
+@dataclass(frozen=True)
+class Options:
+    parts: tuple[str, ...]
+    models: tuple[str, ...]
+    clients: tuple[int, ...]
+    seconds: float
+    minutes: float
+    clips: Path
+    out: Path
+    flags: tuple[str, ...]
+
+
+class Bench:
+    """A run, part by part."""
+
+    def __init__(self, options: Options, console: Console) -> None:
+        self.options = options
+        self.console = console
+        self.report = Report()
+        self.cache = options.out / "cache"
+        self.clips = recordings.prepare(options.clips, self.cache / "clips")
+        self.bares: dict[str, Pace] = {}
+
+    def model(self, name: str) -> Path | None:
+        """Checkpoint directory of `bundled`, `cnn14` or `clap`; None for the bundled one."""
+        if name == "bundled":
+            return None
+        make = {"cnn14": weights.cnn14, "clap": weights.clap_model}[name]
+        return make(self.cache / name)
+
+    def say(self, text: str) -> None:
+        self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
+
+    def note(self, measurement: Measurement) -> Measurement:
+        self.report.measurements.append(measurement)
+        self.report.save(self.options.out)
+        load = f"{measurement.level:.4g} {'clients' if measurement.mode == 'closed' else 'a second'}"
+        refused = f", {measurement.refused} refused" if measurement.refused else ""
+        self.say(
+            f"{measurement.model} {measurement.system} {load}: {measurement.clips_s:.1f} clips/s, "
+            f"p50 {measurement.p50:.1f} ms, p99 {measurement.p99:.1f} ms{refused}"
+        )
+        return measurement
+
+    def bare(self, name: str, pace: Pace) -> None:
+        nan = float("nan")
+        row = Measurement(
+            "bare model", name, "bare", pace.batch, 0, 0, 0, 0, pace.clips_s, pace.p50, nan, nan, nan, nan
+        )
+        self.report.measurements.append(Measurement(**{**vars(row), "cpu_ms": {"forward": pace.cpu_ms}}))
+        self.say(f"{name} bare model, batch {pace.batch}: {pace.clips_s:.1f} clips/s, {pace.p50:.1f} ms a batch")
+
+    def check(self, what: str, measured: str, wanted: str, holds: bool) -> None:
+        self.report.checks.append(Check(what, measured, wanted, holds))
+
+    def plan(self, running: Running, seconds: float | None = None, **level: float) -> Plan:
+        seconds = seconds or self.options.seconds
+        warm_up = max(1.0, seconds / 4)
+        return Plan(running.target, self.clips, seconds, warm_up, **level)  # type: ignore[arg-type]
+
+    def load(self, running: Running, name: str, seconds: float | None = None, **level: float) -> Measurement:
+        plan = self.plan(running, seconds, **level)
+        return self.note(measure(running.name, name, plan, running.processes()))
+
+    def run(self) -> None:
+        options = self.options
+        for name in options.models:
+            if {"closed", "offered", "overload"} & set(options.parts):
+                self.service(name)
+        if "peers" in options.parts:
+            self.peers()
+        if "memory" in options.parts:
+            self.memory(options.models[0])
+        self.report.save(options.out)
+
+    def service(self, name: str) -> None:
+        """The service against the bare model, in turns, so that a noisy machine is noisy for both."""
+        options = self.options
+        model = self.model(name)
+        with ExitStack() as stack:
+            bare = stack.enter_context(Bare(model, self.clips))
+            running = stack.enter_context(anysound(model, options.out / f"{name}.log", *options.flags))
+            self.say(f"{name}: the bare model runs in {bare.dtype}")
+            best = bare.best(min(1.0, options.seconds / 4))
+            self.load(running, name, 1.0, clients=8)  # whatever is set up lazily
+            self.report.measurements.pop()
+            peak = 0.0
+            ratios: list[float] = []
+            added: list[float] = []
+            for clients in options.clients:
+                before, alone = bare.pace(best.batch, options.seconds / 4), bare.pace(1, options.seconds / 4)
+                measured = self.load(running, name, clients=clients)
+                after = bare.pace(best.batch, options.seconds / 4)
+                limit = statistics.mean((before.clips_s, after.clips_s))
+                ratios.append(measured.clips_s / limit)
+                added.append(measured.p50 - alone.p50)
+                if measured.clips_s >= peak:
+                    peak = measured.clips_s
+                if clients == min(options.clients):
+                    self.bare(name, alone)
+                    self.bare(name, before)
+            self.check(
+                f"{name}: saturated clips/s over the bare model's", f"{max(ratios):.2f}", "0.90", max(ratios) >= 0.9
+            )
+            if 1 in options.clients:
+                first = added[options.clients.index(1)]
+                self.check(
+                    f"{name}: p50 at one client over the bare forward", f"+ {first:.1f} ms", "+ 8 ms", first <= 8
+                )
+            if "offered" in options.parts:
+                for part in RATES:
+                    self.load(running, name, rate=part * peak)
+            if "overload" in options.parts:
+                self.overload(name, running)
+
+    def overload(self, name: str, running: Running) -> None:
+        """Twice the load it can carry: it must serve as much as at its peak, and refuse the rest quickly."""
+        peak = self.load(running, name, clients=32)
+        over = self.load(running, name, rate=2 * peak.clips_s)
+        again = self.load(running, name, clients=32)
+        ratio = over.clips_s / statistics.mean((peak.clips_s, again.clips_s))
+        self.check(f"{name}: goodput at twice its load, over its peak", f"{ratio:.2f}", "0.95", ratio >= 0.95)
+        self.check(
+            f"{name}: refusals answered within", f"p50 {over.refusal_p50:.0f}, p99 {over.refusal_p99:.0f} ms", "50 ms",
+            over.refusal_p99 <= 50,
+        )  # fmt: skip
+        if over.failed:
+            self.check(f"{name}: failed under overload", str(over.failed), "0", False)
+
+    def peers(self) -> None:
+        """All serve one ClapModel; one at a time, so that none costs another its cores."""
+        model = self.model("clap")
+        assert model is not None
+        ours = self.each(None, model)
+        for peer in ALL_PEERS:
+            try:
+                theirs = self.each(peer, model)
+            except (OSError, RuntimeError, TimeoutError) as error:
+                self.report.notes.append(f"{peer.name} could not be measured: {error}")
+                self.say(self.report.notes[-1])
+                continue
+            at = 32 if 32 in ours else max(ours)
+            faster = ours[at].clips_s / max(theirs[at].clips_s, 1e-9)
+            wanted = 4.0 if peer.name == "transformers_pipeline" else 1.0
+            self.check(f"clips/s over {peer.name}, {at} clients", f"{faster:.1f}x", f"{wanted:.0f}x", faster >= wanted)
+            if wanted == 1.0:
+                sooner = f"{ours[at].p99:.0f} against {theirs[at].p99:.0f} ms"
+                self.check(f"p99 against {peer.name}, {at} clients", sooner, "ahead", ours[at].p99 < theirs[at].p99)
+
+    def each(self, peer: Peer | None, model: Path) -> dict[int, Measurement]:
+        """A system under every number of clients."""
+        log = self.options.out / f"{peer.name if peer else 'anysound'}-clap.log"
+        with ExitStack() as stack:
+            if peer is None:
+                running = stack.enter_context(anysound(model, log, *self.options.flags))
+            else:
+                self.say(f"starting {peer.name}")
+                running = stack.enter_context(peer.serving(model, self.cache / "venvs", log))
+            self.load(running, "clap", 1.0, clients=2)
+            self.report.measurements.pop()
+            return {clients: self.load(running, "clap", clients=clients) for clients in self.options.clients}
+
+    def memory(self, name: str) -> None:
+        """Resident memory at full load: after 2 minutes (or a tenth of the time), and at the end."""
+        minutes = self.options.minutes
+        first = min(2.0, minutes / 10)
+        with anysound(self.model(name), self.options.out / "memory.log", *self.options.flags) as running:
+            self.load(running, name, 60 * first, clients=32)
+            early = resident_mib(tree(running.pid))
+            self.load(running, name, 60 * (minutes - first), clients=32)
+            late = resident_mib(tree(running.pid))
+        growth = late / early - 1
+        self.check(
+            f"{name}: memory after {minutes:g} min over that after {first:g} min",
+            f"{early:.0f} to {late:.0f} MiB, {growth:+.1%}", "within 3 %", growth <= 0.03,
+        )  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="anysound bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute: the bundled checkpoint, 1 and 32 clients")
+    parser.add_argument("--parts", default="closed,offered,overload,peers", help=", ".join(PARTS))
+    parser.add_argument("--models", default="bundled,cnn14", help="bundled, cnn14, clap")
+    parser.add_argument("--clients", default=",".join(map(str, CLIENTS)))
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of the part `memory`")
+    parser.add_argument("--clips", type=Path, default=ROOT / "examples", help="folder of recordings")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--serve", default="", help="more flags for `anysound serve`, in one string")
+    given = parser.parse_args(arguments)
+    parts = ("closed", "overload") if given.quick else tuple(given.parts.split(","))
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"unknown part {sorted(unknown)[0]}: there are {', '.join(PARTS)}")
+    models = ("bundled",) if given.quick else tuple(given.models.split(","))
+    if unknown := set(models) - {"bundled", "cnn14", "clap"}:
+        parser.error(f"unknown model {sorted(unknown)[0]}: there are bundled, cnn14, clap")
+    clients = (1, 32) if given.quick else tuple(map(int, given.clients.split(",")))
+    seconds = min(given.seconds, 4.0) if given.quick else given.seconds
+    options = Options(
+        parts, models, clients, seconds, given.minutes, given.clips, given.out, tuple(given.serve.split())
+    )
+    console = Console(stderr=True)
+    try:
+        bench = Bench(options, console)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    bench.run()
+    bench.report.show(Console())
+    console.print(f"written to {options.out}/results.json, .txt and .png")
+    return 0 if all(check.holds for check in bench.report.checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What a run came to: rates and percentiles of its requests, processor time and memory of its processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.load import REFUSED, Plan, Sample
+
+CLOCK_HZ = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Of one system at one level of load; `level` is clients, or offered requests a second.
+
+    Latencies are in milliseconds, of the requests that were served; `cpu_ms` is processor time a served clip, by role.
+    """
+
+    system: str
+    model: str
+    mode: str
+    level: float
+    seconds: float
+    served: int
+    refused: int
+    failed: int
+    clips_s: float
+    p50: float
+    p95: float
+    p99: float
+    refusal_p50: float
+    refusal_p99: float
+    cpu_ms: dict[str, float] = field(default_factory=dict)
+
+
+def percentiles(milliseconds: Sequence[float], *points: float) -> list[float]:
+    if not milliseconds:
+        return [float("nan")] * len(points)
+    return [float(value) for value in np.percentile(milliseconds, points)]
+
+
+def run(plan: Plan) -> list[Sample]:
+    """The plan carried out by a load generator process; its requests."""
+    command = [sys.executable, "-m", "benchmarks.load"]
+    done = subprocess.run(command, input=json.dumps(asdict(plan)), stdout=subprocess.PIPE, text=True, check=True)
+    return [Sample(**sample) for sample in json.loads(done.stdout)]
+
+
+def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]]) -> Measurement:
+    """Carry out a plan; `processes` are those of the system, by role."""
+    before = {role: cpu_s(pids) for role, pids in processes.items()}
+    samples = run(plan)
+    after = {role: cpu_s(pids) for role, pids in processes.items()}
+    begin = plan.warm_up_s
+    end = begin + plan.seconds
+    everything = sum(sample.status == 200 for sample in samples)  # processor time was spent on the warm-up too
+    # What was answered in the window counts for the rate; what was due in it, for the latencies.
+    served = sum(begin <= sample.done < end for sample in samples if sample.status == 200)
+    due = [sample for sample in samples if sample.due >= begin]
+    latency = [1e3 * (sample.done - sample.due) for sample in due if sample.status == 200]
+    refusal = [1e3 * (sample.done - sample.due) for sample in due if sample.status in REFUSED]
+    p50, p95, p99 = percentiles(latency, 50, 95, 99)
+    refusal_p50, refusal_p99 = percentiles(refusal, 50, 99)
+    return Measurement(
+        system=system,
+        model=model,
+        mode="closed" if plan.clients is not None else "offered",
+        level=float(plan.clients if plan.clients is not None else plan.rate or 0.0),
+        seconds=plan.seconds,
+        served=served,
+        refused=len(refusal),
+        failed=sum(sample.status not in (200, *REFUSED) for sample in due),
+        clips_s=served / plan.seconds,
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        refusal_p50=refusal_p50,
+        refusal_p99=refusal_p99,
+        cpu_ms={role: 1e3 * (after[role] - before[role]) / max(1, everything) for role in processes},
+    )
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the direct children."""
+    found: list[int] = []
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    except OSError:
+        pass
+    return found
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that came of it."""
+    return [pid, *(below for child in children(pid) for below in tree(child))]
+
+
+def roles(pid: int) -> dict[str, list[int]]:
+    """The processes under `anysound serve`: its worker, its API processes, their decoders."""
+    found: dict[str, list[int]] = {"worker": [], "api": [], "decode": []}
+    for child in children(pid):
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"service.worker" in command:
+            found["worker"].append(child)
+        elif b"service.server" in command:
+            found["api"].append(child)
+            found["decode"] += tree(child)[1:]
+    return found
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Processor seconds that processes have used."""
+    total = 0.0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        total += (int(fields[11]) + int(fields[12])) / CLOCK_HZ
+    return total
+
+
+def resident_mib(pids: Iterable[int]) -> float:
+    """Memory of processes, shared pages counted once for all of them (proportional set size)."""
+    total = 0
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 300.0) -> None:
+    """Poll `condition()` until it is true. Raises TimeoutError saying what was waited for."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} did not happen within {seconds:.0f} s")
+        time.sleep(0.1)

@@ -1,0 +1,57 @@
+"""A ClapModel behind LitServe with its batching: `python litserve_batching.py MODEL PORT`.
+
+Clips are decoded as they arrive and batched by 8 within 20 ms; the labels' embeddings are computed once and kept.
+"""
+
+import base64
+import io
+import sys
+from typing import Any
+
+import litserve
+import numpy as np
+import soundfile
+import soxr
+import torch
+from transformers import ClapModel, ClapProcessor
+
+MODEL, PORT = sys.argv[1:]
+LABELS = ["dog", "rain", "sea waves", "crying baby", "clock tick", "person sneezing", "helicopter", "chainsaw"]
+
+
+class Clap(litserve.LitAPI):
+    def setup(self, device: str) -> None:
+        self.model = ClapModel.from_pretrained(MODEL).to(device).eval()
+        self.processor = ClapProcessor.from_pretrained(MODEL)
+        self.rate = self.processor.feature_extractor.sampling_rate
+        with torch.inference_mode():
+            prompts = self.processor.tokenizer(
+                [f"This is a sound of {x}." for x in LABELS], return_tensors="pt", padding=True
+            )
+            self.text = embeddings(self.model.get_text_features(**prompts.to(device)))
+
+    def decode_request(self, request: dict[str, str]) -> Any:
+        audio = io.BytesIO(base64.b64decode(request["audio"]))
+        samples, rate = soundfile.read(audio, dtype="float32", always_2d=True)
+        return soxr.resample(samples.mean(axis=1), rate, self.rate)
+
+    def predict(self, clips: list[Any]) -> Any:
+        features = self.processor.feature_extractor(clips, sampling_rate=self.rate, return_tensors="pt")
+        with torch.inference_mode():
+            audio = embeddings(self.model.get_audio_features(**features))
+            return (self.model.logit_scale_a.exp() * audio @ self.text.T).softmax(dim=1).numpy()
+
+    def encode_response(self, scores: Any) -> dict[str, float]:
+        return dict(zip(LABELS, np.asarray(scores).tolist(), strict=True))
+
+
+def embeddings(output: Any) -> Any:
+    features = getattr(output, "pooler_output", output)
+    return features / features.norm(dim=-1, keepdim=True)
+
+
+if __name__ == "__main__":
+    api = Clap(max_batch_size=8, batch_timeout=0.02)
+    litserve.LitServer(api, accelerator="cpu", timeout=60).run(
+        port=int(PORT), host="127.0.0.1", generate_client_file=False, log_level="warning"
+    )
