@@ -1,4 +1,4 @@
-"""The clips that are sent: real recordings, all 5 seconds long, as 16-bit WAV at the rate they were recorded with."""
+"""The clips that are sent: real recordings, all 5 seconds long, as 16-bit WAV."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 SECONDS = 5.0
 SUFFIXES = {".wav", ".ogg", ".flac"}
 
 
-def prepare(source: Path, folder: Path, count: int = 32) -> list[str]:
+def prepare(source: Path, folder: Path, rate: int | None = None, count: int = 32) -> list[str]:
     """Write up to `count` clips into `folder`: files spread over `source`, cut or repeated to 5 s, mono.
 
-    Raises FileNotFoundError where there are no recordings.
+    With `rate` they are resampled, for a system that takes no other. Raises FileNotFoundError where there are none.
     """
     files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
     if not files:
@@ -22,8 +23,9 @@ def prepare(source: Path, folder: Path, count: int = 32) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     clips = []
     for number, path in enumerate(files[:: max(1, len(files) // count)][:count]):
-        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+        samples, recorded = soundfile.read(path, dtype="int16", always_2d=True)
+        mono = samples[:, 0] if rate is None else soxr.resample(samples[:, 0], recorded, rate)
         clip = folder / f"{number}.wav"
-        soundfile.write(clip, np.resize(samples[:, 0], round(SECONDS * rate)), rate)
+        soundfile.write(clip, np.resize(mono, round(SECONDS * (rate or recorded))), rate or recorded)
         clips.append(str(clip))
     return clips

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 from benchmarks.load import Body, Target
 from benchmarks.measurement import roles, tree, wait_until
+from service.supervisor import THREADS
 
 LABELS = ("dog", "rain", "sea waves", "crying baby", "clock tick", "person sneezing", "helicopter", "chainsaw")
 QUERY = urlencode([("labels", label) for label in LABELS])
@@ -53,7 +54,8 @@ def answers(url: str) -> bool:
 def started(name: str, command: Sequence[str | Path], health: str, target: Target, log: Path) -> Iterator[Running]:
     """A system from when it answers until it is no longer wanted. Raises RuntimeError where it ends by itself."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+    # Peers get the threads that sleep, too: on a busy machine it is worth more than anything else here.
+    environment = {**os.environ, **THREADS, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     with log.open("wb") as file:
         process = subprocess.Popen(
             list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=PEERS.parents[1]

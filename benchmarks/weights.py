@@ -46,6 +46,15 @@ def clap_model(folder: Path) -> Path:
     return folder
 
 
+def clap_checkpoint(folder: Path, clap: Path) -> Path:
+    """The same weights as a checkpoint of ours. Written once."""
+    if not (folder / "model.safetensors").exists():
+        from model.importers import read
+
+        read("transformers", clap, "clap-random").write(folder)
+    return folder
+
+
 def byte_level_vocabulary() -> tuple[dict[str, int], str]:
     """A RoBERTa vocabulary that knows single bytes only: the real one is not needed to be as fast."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode

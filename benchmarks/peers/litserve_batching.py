@@ -35,6 +35,12 @@ class Clap(litserve.LitAPI):
         samples, rate = soundfile.read(audio, dtype="float32", always_2d=True)
         return soxr.resample(samples.mean(axis=1), rate, self.rate)
 
+    def batch(self, inputs: list[Any]) -> list[Any]:
+        return inputs  # recordings of unequal length cannot be stacked: the feature extractor pads them
+
+    def unbatch(self, output: Any) -> list[Any]:
+        return list(output)
+
     def predict(self, clips: list[Any]) -> Any:
         features = self.processor.feature_extractor(clips, sampling_rate=self.rate, return_tensors="pt")
         with torch.inference_mode():
