@@ -15,7 +15,7 @@ RUN ?= runs/default
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow lint format fuzz evaluate train-default manifests policy image-test clean
+.PHONY: help serve bench test test-slow lint format fuzz evaluate train-default manifests policy image-test clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -62,6 +62,10 @@ evaluate: $(READY) ## The bundled checkpoint's figures on the data sets under DA
 	$(BIN)/anysound evaluate --data $(DATA)/eval --data $(DATA)/pairs \
 		--probe frozen-1 --probe frozen-3 --prompts --report runs/evaluation
 	cp runs/evaluation/report.md docs/evaluation-figures.md
+
+bench: $(READY) ## Clips a second and latency, next to the bare model and to peers; BENCH="--quick" for a minute
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/anysound bench $(if $(wildcard $(DATA)/eval/esc10),--clips $(DATA)/eval/esc10) $(BENCH)
 
 train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoint
 	$(BIN)/python -m training.debian $(RUN)/debian

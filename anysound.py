@@ -51,6 +51,14 @@ def serve(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def bench(context: typer.Context) -> None:
+    """Measure the service against the bare model and its peers; see `anysound bench --help`."""
+    from benchmarks.__main__ import main
+
+    raise typer.Exit(main(context.args))
+
+
 @app.command()
 def classify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings in any common format.")],
