@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(READY_TEST): $(READY) tests/tools.sh
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,train]'
 	tests/tools.sh $(TOOLS)
 	touch $@
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from training.command import app as train_app
+
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.classify import Activation
@@ -21,6 +23,7 @@ app = typer.Typer(
 )
 checkpoint_app = typer.Typer(help="Look at checkpoints, and import other projects'.", no_args_is_help=True)
 app.add_typer(checkpoint_app, name="checkpoint")
+app.add_typer(train_app, name="train")
 
 out = Console(markup=False, highlight=False)
 err = Console(stderr=True, markup=False, highlight=False)

@@ -1,0 +1,65 @@
+"""Recipes are checked whole before the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.training.recordings import tiny_recipe
+from training.recipe import RECIPES, RecipeError, read_recipe
+
+OWN = sorted(path.name for path in RECIPES.glob("*.yaml") if "data:" in path.read_text())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_recipes_that_come_with_the_project_are_sound(name: str) -> None:
+    recipe = read_recipe(RECIPES / name)
+    assert recipe.checkpoint.name
+
+
+def written(folder: Path, **members: Any) -> Path:
+    content = tiny_recipe(folder).model_dump(mode="json") | members
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"epoch": 3}, r"recipe\.yaml: epoch: Extra inputs"),
+        ({"optimiser": {"lr": 1}}, r"optimiser\.lr"),
+        ({"epochs": 0}, "epochs"),
+        ({"data": []}, "data"),
+        ({"data": [{"kind": "csv", "path": "x"}]}, r"data\.0"),
+        ({"batch": 10, "accumulation": 4}, "equal chunks"),
+        ({"start": {}}, "start.text is needed"),
+        ({"validation": {"tasks": ["esc50"]}}, "tasks_path"),
+        ({"schedule": {"kind": "steps"}}, "schedule"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, members: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(written(tmp_path, **members))
+
+
+def test_a_recipe_that_is_not_there_or_not_yaml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(RecipeError, match="not YAML"):
+        read_recipe(tmp_path / "bad.yaml")
+
+
+def test_a_missing_path_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, data=[{"kind": "shards", "path": "nowhere"}])
+    with pytest.raises(RecipeError, match=r"data\.0\.path: there is no .*nowhere"):
+        recipe.check(tmp_path, 1)
+
+
+def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be shared equally by 3 ranks"):
+        tiny_recipe(tmp_path).check(tmp_path, 3)

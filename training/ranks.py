@@ -1,0 +1,89 @@
+"""The processes of one run: who this one is, and what they tell each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed._functional_collectives import all_gather_tensor, all_gather_tensor_autograd
+
+CPU = torch.device("cpu")
+
+# Longer than any validation, in which ranks wait for the slowest.
+TIMEOUT = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among `world` processes. One alone needs no process group."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = CPU
+
+    @property
+    def leader(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, features: Tensor) -> Tensor:
+        """Every rank's [b, …] -> [world x b, …] in the order of ranks, through which gradients flow back."""
+        if self.world == 1:
+            return features
+        gathered: Tensor = all_gather_tensor_autograd(features.contiguous(), 0, _everyone())
+        return gathered
+
+    def gather_keys(self, keys: Tensor) -> Tensor:
+        """`gather` without gradients."""
+        if self.world == 1:
+            return keys
+        gathered: Tensor = all_gather_tensor(keys.contiguous(), 0, _everyone())
+        return gathered
+
+    def sums(self, values: Sequence[float]) -> list[float]:
+        """Each value's sum over ranks."""
+        if self.world == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def collect(self, value: object) -> list[object]:
+        """Every rank's value, on every rank."""
+        if self.world == 1:
+            return [value]
+        values: list[object] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+
+def _everyone() -> dist.ProcessGroup:
+    return cast("dist.ProcessGroup", dist.group.WORLD)
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[Ranks]:
+    """Join the run that `torchrun` started, or be a run of one process.
+
+    Each process takes the GPU of its local rank and NCCL, or the CPU and gloo where there is none (`device`: `auto`,
+    `cpu`, `cuda`).
+    """
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    place = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(place)
+    if "WORLD_SIZE" not in os.environ:
+        yield Ranks(device=place)
+        return
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size(), place)
+    finally:
+        dist.destroy_process_group()

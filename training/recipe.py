@@ -1,0 +1,175 @@
+"""A recipe: all that decides a training run, typed and checked whole before the first step.
+
+Paths in a recipe are relative to the data folder that the command is given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from model.config import ClapConfig, Frozen
+from training.schedule import Plateau, ScheduleConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """The recipe cannot be trained; the message names the member and the cause."""
+
+
+class Layout(Frozen):
+    """A data set in its official layout. `splits` are the reader's defaults where absent."""
+
+    kind: Literal["fsd50k", "clotho", "audiocaps", "macs"]
+    path: Path
+    splits: tuple[str, ...] | None = None
+    max_missing: float = Field(0.0, ge=0, lt=1)
+
+
+class Manifest(Frozen):
+    """JSON lines or CSV."""
+
+    kind: Literal["manifest"]
+    path: Path
+    max_missing: float = Field(0.0, ge=0, lt=1)
+
+
+class Shards(Frozen):
+    """A folder that `anysound train shards` wrote, or any WebDataset with captions in a `json` or `txt` member."""
+
+    kind: Literal["shards"]
+    path: Path
+
+
+Source = Annotated[Layout | Manifest | Shards, Field(discriminator="kind")]
+
+
+class Validation(Frozen):
+    """What every epoch is judged by: loss and retrieval on held-out pairs, zero-shot accuracy on tasks.
+
+    `hold_out` is a share of the training recordings, chosen by their names; `data` are further recordings.
+    """
+
+    hold_out: float = Field(0.0, ge=0, lt=1)
+    data: tuple[Source, ...] = ()
+    tasks: tuple[str, ...] = ()
+    tasks_path: Path | None = None
+
+    @model_validator(mode="after")
+    def _place(self) -> Validation:
+        if self.tasks and self.tasks_path is None:
+            raise ValueError("tasks need tasks_path, the folder of their data sets")
+        return self
+
+
+class Start(Frozen):
+    """Where weights come from: PANNs' or EfficientAT's audio weights, a transformers folder, a whole checkpoint.
+
+    `text` is a folder with a tokenizer and, unless `text_weights` is false, `model.safetensors`; a text encoder that
+    a package carries needs none.
+    """
+
+    audio: Path | None = None
+    text: Path | None = None
+    text_weights: bool = True
+    checkpoint: Path | None = None
+
+
+class Freeze(Frozen):
+    audio: bool = False
+    text: bool = False
+
+
+class Optimiser(Frozen):
+    """`audio` and `text` multiply the rate of the encoders' bases; projections and temperature take the full one."""
+
+    kind: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    audio: float = Field(1.0, gt=0)
+    text: float = Field(1.0, gt=0)
+
+
+class Loading(Frozen):
+    """`workers` processes a rank, each `prefetch` batches ahead; a run stops above a share of `max_broken` files."""
+
+    workers: int = Field(2, ge=0)
+    prefetch: int = Field(4, ge=1)
+    max_broken: float = Field(0.05, ge=0, le=1)
+
+
+class Saving(Frozen):
+    """A state to resume from every `every_steps` steps and at the end of each epoch; the last `keep` stay."""
+
+    every_steps: int | None = Field(None, ge=1)
+    keep: int = Field(2, ge=1)
+
+
+class Recipe(Frozen):
+    """`batch` is the global one: every rank takes an equal share of it, in `accumulation` chunks."""
+
+    seed: int = Field(0, ge=0)
+    data: tuple[Source, ...] = Field(min_length=1)
+    limit: int | None = Field(None, ge=1)
+    validation: Validation = Validation()
+    checkpoint: ClapConfig
+    start: Start = Start()
+    freeze: Freeze = Freeze()
+    epochs: int = Field(40, ge=1)
+    batch: int = Field(128, ge=2)
+    accumulation: int = Field(1, ge=1)
+    local_loss: bool = False
+    optimiser: Optimiser = Optimiser()
+    schedule: ScheduleConfig = Plateau()
+    clip_gradient: float | None = Field(None, gt=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    sync_batch_norm: bool = False
+    activation_checkpointing: bool = False
+    loading: Loading = Loading()
+    saving: Saving = Saving()
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Recipe:
+        if self.batch % self.accumulation:
+            raise ValueError(f"batch {self.batch} does not fall into {self.accumulation} equal chunks")
+        if self.start.text is None and self.checkpoint.text_encoder.package is None and self.start.checkpoint is None:
+            raise ValueError("start.text is needed: the folder of the text encoder's tokenizer and weights")
+        return self
+
+    def check(self, data: Path, world: int) -> None:
+        """Everything that is not in the recipe itself: paths, and whether `world` ranks can share a batch.
+
+        Raises RecipeError.
+        """
+        if self.batch % (world * self.accumulation):
+            raise RecipeError(
+                f"a batch of {self.batch} cannot be shared equally by {world} ranks in {self.accumulation} chunks each"
+            )
+        paths: dict[str, Path | None] = {f"data.{n}.path": source.path for n, source in enumerate(self.data)}
+        paths |= {f"validation.data.{n}.path": source.path for n, source in enumerate(self.validation.data)}
+        paths["validation.tasks_path"] = self.validation.tasks_path
+        paths |= {f"start.{name}": getattr(self.start, name) for name in ("audio", "text", "checkpoint")}
+        for place, path in paths.items():
+            if path is not None and not (data / path).exists():
+                raise RecipeError(f"{place}: there is no {data / path}")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Raises RecipeError naming the first member that is unknown, missing or out of bounds."""
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from None
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        raise RecipeError(f"{path}: {place}: {first['msg']}") from None

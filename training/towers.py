@@ -1,0 +1,105 @@
+"""CLAP as it is trained: both encoders and the temperature in one forward pass, parts of it frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from model.clap import Clap
+from model.cnn14 import ConvBlock
+from model.mobilenet import InvertedResidual
+from model.text import Tokens
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+class Towers(nn.Module):
+    """Windows [b, samples], token ids [b, tokens] -> normalised embeddings [b, d], [b, d], and the scale.
+
+    A frozen encoder's base takes no gradient, keeps its batch-norm statistics and drops nothing out; its projection
+    is still trained (the paper's table 2).
+    """
+
+    def __init__(self, clap: Clap, freeze_audio: bool = False, freeze_text: bool = False) -> None:
+        super().__init__()
+        self.clap = clap
+        self.frozen: list[nn.Module] = []
+        if freeze_audio:
+            self.frozen.append(clap.audio_encoder.base)
+        if freeze_text:
+            self.frozen.append(clap.caption_encoder.base)
+        for module in (*self.frozen, *idle(clap)):
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Towers:
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def forward(self, windows: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+        return self.clap.embed_audio(windows), self.clap.embed_text(tokens), self.clap.logit_scale.exp()
+
+
+def idle(clap: Clap) -> Iterator[nn.Module]:
+    """Heads that a contrastive loss does not reach; DDP would wait for their gradients."""
+    for base, name in (
+        (clap.audio_encoder.base, "fc_audioset"),
+        (clap.audio_encoder.base, "classifier"),
+        (clap.caption_encoder.base, "pooler"),
+    ):
+        head = getattr(base, name, None)
+        if isinstance(head, nn.Module):
+            yield head
+
+
+@contextmanager
+def kept_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch-norm statistics are afterwards what they were before: a second look at a batch is not counted."""
+    buffers = [
+        buffer
+        for part in module.modules()
+        if isinstance(part, BatchNorm) and part.training
+        for buffer in part.buffers()
+    ]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+
+
+def checkpoint_activations(clap: Clap) -> None:
+    """Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, the same gradients.
+
+    Dropout is replayed, and the second pass leaves batch-norm statistics alone.
+    """
+    for module in clap.audio_encoder.base.modules():
+        if isinstance(module, ConvBlock | InvertedResidual):
+            module.forward = _recomputed(module)  # type: ignore[method-assign]
+    base: Any = clap.caption_encoder.base
+    base.activation_checkpointing_enable({"use_reentrant": False})
+
+
+def _recomputed(module: nn.Module) -> Callable[..., Tensor]:
+    forward = module.forward
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), kept_statistics(module)
+
+    @wraps(forward)
+    def recomputed(*inputs: Any, **options: Any) -> Tensor:
+        if not (module.training and torch.is_grad_enabled()):
+            return forward(*inputs, **options)  # type: ignore[no-any-return]
+        out: Tensor = checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **options)
+        return out
+
+    return recomputed
