@@ -1,4 +1,4 @@
-"""What an epoch is worth: loss and retrieval on held-out pairs, zero-shot accuracy on tasks."""
+"""What an epoch is worth: loss and retrieval on held-out pairs, zero-shot figures on tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from evaluation.tasks import TASKS, LayoutError
+from evaluation.tasks import TASKS, DataSet, LayoutError
 from evaluation.zero_shot import evaluate
 from model.checkpoint import Checkpoint
 from model.clap import Clap
@@ -31,7 +31,7 @@ RECALL_AT = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Judgement:
-    """`loss` and `recalls` are empty without held-out pairs, `zero_shot` (accuracy by task) without tasks."""
+    """`loss` and `recalls` are empty without held-out pairs, `zero_shot` (each task's own metric) without tasks."""
 
     loss: float | None = None
     recalls: dict[str, float] = field(default_factory=dict)
@@ -39,22 +39,23 @@ class Judgement:
 
     @property
     def score(self) -> float | None:
-        """Higher is better: the mean zero-shot accuracy; minus the loss where there are no tasks."""
+        """Higher is better: the mean zero-shot figure; minus the loss where there are no tasks."""
         if self.zero_shot:
             return float(np.mean(list(self.zero_shot.values())))
         return None if self.loss is None else -self.loss
 
 
-def check_tasks(tasks: Sequence[str], path: Path | None) -> None:
+def open_tasks(tasks: Sequence[str], path: Path | None) -> list[DataSet]:
     """Raises RecipeError for a task that is unknown, or whose data set is not there."""
+    data_sets = []
     for name in tasks:
         if name not in TASKS:
             raise RecipeError(f"validation.tasks: unknown task {name}; there are {', '.join(TASKS)}")
-        if path is not None:
-            try:
-                TASKS[name].clips(path)
-            except LayoutError as error:
-                raise RecipeError(f"validation.tasks: {error}") from None
+        try:
+            data_sets.append(TASKS[name].open(path or Path()))
+        except LayoutError as error:
+            raise RecipeError(f"validation.tasks: {error}") from None
+    return data_sets
 
 
 class Validator:
@@ -71,8 +72,7 @@ class Validator:
         batch: int,
         workers: int = 0,
     ) -> None:
-        check_tasks(tasks, tasks_path)
-        self.clips, self.tasks, self.tasks_path = clips, tasks, tasks_path
+        self.tasks = open_tasks(tasks, tasks_path)
         self.tokenizer, self.clap, self.ranks, self.batch = tokenizer, clap, ranks, batch
         self.pairs: DataLoader[Batch] | None = None
         if clips:
@@ -101,14 +101,14 @@ class Validator:
     def _zero_shot(self) -> dict[str, float]:
         model = Checkpoint(Path(), self.clap.config, self.clap, self.tokenizer, fingerprint="")
         mine = {
-            name: evaluate(model, TASKS[name], TASKS[name].clips(cast("Path", self.tasks_path))).accuracy
-            for number, name in enumerate(self.tasks)
+            data_set.task.name: evaluate(model, data_set).figure
+            for number, data_set in enumerate(self.tasks)
             if number % self.ranks.world == self.ranks.rank
         }
         found: dict[str, float] = {}
         for part in self.ranks.collect(mine):
             found |= cast("dict[str, float]", part)
-        return {name: found[name] for name in self.tasks}
+        return {data_set.task.name: found[data_set.task.name] for data_set in self.tasks}
 
     @torch.inference_mode()
     def _retrieval(self) -> tuple[float | None, dict[str, float]]:

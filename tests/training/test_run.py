@@ -27,8 +27,8 @@ def test_a_run_leaves_a_checkpoint_that_loads_and_evaluates(tmp_path: Path) -> N
     outcome = train(recipe, tmp_path, tmp_path / "run")
     assert outcome.finished
     checkpoint = load(tmp_path / "run" / "best")
-    result = evaluate(checkpoint, TASKS["gtzan-music-speech"], TASKS["gtzan-music-speech"].clips(tasks))
-    assert result.accuracy == outcome.best == checkpoint.config.training["zero_shot"]["gtzan-music-speech"]  # type: ignore[index]
+    result = evaluate(checkpoint, TASKS["gtzan-music-speech"].open(tasks))
+    assert result.figure == outcome.best == checkpoint.config.training["zero_shot"]["gtzan-music-speech"]  # type: ignore[index]
     assert "zero-shot gtzan-music-speech" in (tmp_path / "run" / "best" / "README.md").read_text()
 
 
