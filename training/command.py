@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +33,20 @@ def log_to_stderr(leader: bool = True) -> None:
     )
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """What a user can mend is said in a line, with status 2; anything else is a bug and keeps its traceback."""
+    from training.manifest import ManifestError
+    from training.recipe import RecipeError
+    from training.run import TrainingStopped
+    from training.state import StateError
+
+    try:
+        yield
+    except (RecipeError, ManifestError, StateError, TrainingStopped, FileExistsError) as error:
+        raise fail(str(error)) from None
+
+
 @app.command()
 def run(
     recipe: RecipeArgument,
@@ -43,18 +59,99 @@ def run(
     `torchrun --nproc-per-node 8 -m anysound train run RECIPE --out RUN`. SIGTERM saves the state and ends with status
     0; the same command then goes on.
     """
-    from training.manifest import ManifestError
     from training.ranks import joined
-    from training.recipe import RecipeError, read_recipe
-    from training.run import TrainingStopped, train
-    from training.state import StateError
+    from training.recipe import read_recipe
+    from training.run import train
 
-    try:
+    with explained():
         checked = read_recipe(recipe)
         with joined(device) as ranks:
             log_to_stderr(ranks.leader)
             outcome = train(checked, data, out, ranks)
-    except (RecipeError, ManifestError, StateError, TrainingStopped) as error:
-        raise fail(str(error)) from None
     if ranks.leader and outcome.finished:
         typer.echo(out / "best")
+
+
+@app.command()
+def shards(
+    source: Annotated[Path, typer.Argument(help="A manifest (.jsonl, .csv), or a recipe, whose data is packed.")],
+    out: Annotated[Path, typer.Option(help="The folder of the shards.")],
+    data: DataOption = Path(),
+    samples: Annotated[int, typer.Option(min=1, help="Recordings a shard.")] = 1_000,
+) -> None:
+    """Pack recordings and captions into WebDataset tar shards, mono FLAC."""
+    from training.corpus import read_source
+    from training.manifest import read_manifest
+    from training.recipe import read_recipe
+    from training.shards import write_shards
+
+    log_to_stderr()
+    with explained():
+        if source.suffix in (".yaml", ".yml"):
+            clips = [clip for part in read_recipe(source).data for clip in read_source(part, data)]
+        else:
+            clips = read_manifest(source)
+        packed, left_out = write_shards(clips, out, samples)
+    typer.echo(f"{packed} recordings packed, {left_out} left out")
+    if not packed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def caption(
+    folder: Annotated[Path, typer.Argument(help="Recordings, in any depth of folders.")],
+    tagger: Annotated[Path, typer.Option(help="EfficientAT mn04 weights, audioset_class_labels.csv beside them.")],
+    out: Annotated[Path | None, typer.Option(help="FOLDER/manifest.jsonl if absent.")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability from which on a class is named.")] = 0.15,
+    captions: Annotated[int, typer.Option(min=1, help="Wordings a recording.")] = 2,
+) -> None:
+    """Caption recordings by what a tagger hears in them: unlabelled audio becomes a manifest to train on."""
+    from training.caption import Captioning, recordings, write_manifest
+    from training.caption import caption as captioned
+
+    log_to_stderr()
+    labels = tagger.with_name("audioset_class_labels.csv")
+    for path in (folder, tagger, labels):
+        if not path.exists():
+            raise fail(f"there is no {path}")
+    if not recordings(folder):
+        raise fail(f"{folder} holds no recording")
+    manifest = out or folder / "manifest.jsonl"
+    if manifest.parent.resolve() != folder.resolve():
+        raise fail(f"{manifest} must lie in {folder}: a manifest's paths are relative to its own folder")
+    rows = captioned(folder, tagger, labels, Captioning(threshold=threshold, captions=captions))
+    written, left_out = write_manifest(rows, manifest)
+    typer.echo(f"{manifest}: {written} recordings captioned, {left_out} left out")
+
+
+@app.command()
+def table2(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option(help="The folder of the runs; finished ones are not trained again.")],
+    data: DataOption = Path(),
+    seeds: Annotated[int, typer.Option(min=1, help="Runs a row.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """The paper's table 2: train with either, both or none of the encoders frozen, and print zero-shot figures."""
+    from rich.table import Table
+
+    from training.ranks import joined
+    from training.recipe import read_recipe
+    from training.table2 import spread
+    from training.table2 import table2 as rows
+
+    with explained():
+        checked = read_recipe(recipe)
+        with joined(device) as ranks:
+            log_to_stderr(ranks.leader)
+            found = list(rows(checked, data, out, range(seeds), ranks))
+    if not ranks.leader:
+        return
+    table = Table(title=f"{checked.checkpoint.name}, {seeds} seeds", box=None, pad_edge=False)
+    for name in ("audio", "text", *checked.validation.tasks, "mean", "paper, mean of 16", "paper, ESC-50"):
+        table.add_column(name, justify="left" if name in ("audio", "text") else "right")
+    for row in found:
+        state = ["frozen" if frozen else "trained" for frozen in (row.freeze.audio, row.freeze.text)]
+        figures = [spread(values) for values in (*row.figures.values(), row.means)]
+        table.add_row(*state, *figures, *(f"{value:.3f}" for value in row.paper))
+    Console(width=140, highlight=False).print(table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from model import checkpoint as checkpoints
 from model.clap import Clap
 from model.text import TextWeightsError, Tokenizer, package_folder
 from training.recipe import Recipe, RecipeError
+from training.state import UNREADABLE
 
 # What a front end or augmentation of the released files holds; the recipe's front end is built anew.
 FRONT_END = ("spectrogram_extractor.", "logmel_extractor.", "spec_augmenter.")
@@ -103,7 +103,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         with torch.serialization.safe_globals(NUMPY):  # PANNs' files hold their sampler's arrays beside the weights
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+    except (SafetensorError, *UNREADABLE) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from None
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -14,6 +14,18 @@ import torch
 
 log = logging.getLogger(__name__)
 
+# What torch.load raises for a file that is damaged or is something else.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    UnpicklingError,
+)
+
 NAME = re.compile(r"step-(\d{8})\.pt")
 
 
@@ -75,7 +87,7 @@ class States:
         """Raises StateError where the file is damaged."""
         try:
             state = torch.load(self.path(step), map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        except UNREADABLE as error:
             cause = next(iter(str(error).splitlines()), type(error).__name__)
             raise StateError(f"{self.path(step)} cannot be read: {cause}") from None
         if not isinstance(state, dict):

@@ -16,6 +16,9 @@ from torch import Tensor
 from tests.training.gradients import Setting, gradients, piecewise
 from training.ranks import Ranks
 
+# Each process imports torch, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(400)
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
     Setting(local=local, chunks=chunks, drop=drop)
@@ -38,7 +41,7 @@ def on_ranks(world: int, settings: list[Setting], folder: Path) -> list[list[Fou
     ]
     environment = os.environ | {"WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen(command, cwd=ROOT, env=environment | {"RANK": str(rank)}) for rank in range(world)]
-    assert [process.wait(100) for process in processes] == [0] * world
+    assert [process.wait(300) for process in processes] == [0] * world
     return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(world)]
 
 
