@@ -146,9 +146,7 @@ def service(*flags: str) -> Iterator[tuple[str, int]]:
         command = [sys.executable, "-m", "anysound", "serve", "--port", "0", "--drain-s", "1", *flags]
         with (
             log.open("wb") as errors,
-            subprocess.Popen(  # noqa: S603 - our own command
-                command, cwd=ROOT, stderr=errors
-            ) as server,
+            subprocess.Popen(command, cwd=ROOT, stderr=errors) as server,
         ):
             try:
                 address = listening(log)

@@ -30,9 +30,7 @@ class Store:
         self.path = ":memory:" if folder is None else str(folder / f"{fingerprint[:32]}-{precision}.sqlite")
         self.database = sqlite3.connect(self.path)
         self.database.execute("PRAGMA journal_mode = WAL")
-        self.database.execute(
-            "PRAGMA synchronous = NORMAL"
-        )  # a power cut may cost the last clips
+        self.database.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last clips
         self.database.execute("CREATE TABLE IF NOT EXISTS clips (digest BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
 
     def digests(self) -> set[bytes]:
