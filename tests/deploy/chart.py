@@ -1,4 +1,7 @@
-"""The chart as Helm renders it. `python -m tests.deploy.chart` writes k8s/rendered, for those without Helm."""
+"""The chart as Helm renders it. `python -m tests.deploy.chart` writes k8s/rendered, for those without Helm.
+
+It also takes the service's settings over into values.schema.json.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "k8s" / "anysound"
@@ -88,7 +93,33 @@ def containers(pod: Manifest) -> list[Manifest]:
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
 
 
+CHARTS_OWN = {"model", "host", "port", "metrics_port", "api_keys_file", "drain_s"}
+CHARTS_OWN |= {"redis_url", "redis_password_file", "redis_ca_file"}
+"""Settings that the chart makes from other values."""
+NARROWER = {"device": {"type": "string", "pattern": "^(auto|cpu|cuda(:[0-9]+)?(,cuda:[0-9]+)*)$"}}
+WORDS = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "items")
+
+
+def settings_schema() -> dict[str, Any]:
+    """JSON schema of each setting that is a value of the chart, as the service has it."""
+    known = {}
+    for name, field in Settings.model_json_schema()["properties"].items():
+        if name not in CHARTS_OWN:
+            given = next((each for each in field.get("anyOf", []) if each["type"] != "null"), field)
+            known[name] = NARROWER.get(name, {word: given[word] for word in WORDS if word in given})
+    return known
+
+
+def take_over_settings() -> None:
+    """Rewrite the chart's schema where the service has other settings."""
+    path = CHART / "values.schema.json"
+    schema = json.loads(path.read_text())
+    schema["properties"]["settings"]["properties"] = settings_schema()
+    path.write_text(json.dumps(schema, indent=2) + "\n")
+
+
 if __name__ == "__main__":
+    take_over_settings()
     RENDERED.mkdir(exist_ok=True)
     for name in VALUES:
         (RENDERED / f"{name}.yaml").write_text(rendered(name))

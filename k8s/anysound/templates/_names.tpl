@@ -24,7 +24,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* A number of values.yaml is a float: 67108864 must not become 6.7108864e+07. */}}
+{{/* A number of values.yaml is a float: 67108864 must not become 6.7108864e+07. A list is JSON. */}}
 {{- define "anysound.scalar" -}}
-{{- if kindIs "float64" . }}{{ if eq . (floor .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}{{ else }}{{ . }}{{ end }}
+{{- if kindIs "slice" . }}{{ toJson . }}{{ else if kindIs "float64" . }}{{ if eq . (floor .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}{{ else }}{{ . }}{{ end }}
 {{- end }}
