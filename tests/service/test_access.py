@@ -21,7 +21,7 @@ from service import app as application
 from service.logs import JsonFormatter
 from service.metrics import STAGES
 from service.settings import Settings
-from tests.service.conftest import SETTINGS
+from tests.service.conftest import SETTINGS, Serve
 from tests.service.spectral import SpectralEmbedder
 from tests.service.test_routes import form, problem
 
@@ -267,3 +267,19 @@ def test_after_all_that_the_server_still_serves(port: int, low: bytes) -> None:
 def test_a_problem_of_the_body_size_is_the_same_for_json_routes(client: TestClient) -> None:
     answer = client.post("/v1/embeddings", json={"input": "x" * (5 << 20)})
     assert problem(answer) == (413, "payload_too_large")
+
+
+def test_bodies_that_together_are_too_much_are_refused_and_then_forgotten(serve: Serve, low: bytes) -> None:
+    client = serve(max_inflight_bytes=len(low) // 2)
+    for _ in range(3):
+        answer = form(client, low, labels=LABELS)
+        assert problem(answer) == (503, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+    assert client.post("/v1/embeddings", json={"input": "low"}).status_code == 200
+
+
+def test_what_a_request_held_is_given_back_whatever_became_of_it(serve: Serve, low: bytes) -> None:
+    client = serve(max_inflight_bytes=2 * len(low))
+    for _ in range(5):
+        assert form(client, low, labels=LABELS).status_code == 200
+        assert form(client, b"no sound", labels=LABELS).status_code == 415

@@ -10,8 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from service.redis_link import RedisBypassed, RedisFailed, RedisFull, RedisLink, connect
+from service.settings import SettingsError
+from tests.service.conftest import Serve
 from tests.service.fault_proxy import FaultProxy
 from tests.service.redis_server import PASSWORD, USER, RedisServer
+from tests.service.test_routes import form
 
 
 async def hello(redis: Redis) -> bytes | str | None:
@@ -161,3 +164,16 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(tls_server: Redi
 async def test_what_cannot_be_connected_to_is_said_at_the_start(url: str, files: dict[str, Path]) -> None:
     with pytest.raises((ValueError, OSError)):
         connect(url, **files)
+
+
+def test_a_service_whose_redis_cannot_be_is_told_at_the_start(serve: Serve) -> None:
+    with pytest.raises(SettingsError, match="cannot use Redis"):
+        serve(redis_url="http://not-redis")
+
+
+def test_a_service_starts_and_is_ready_without_its_redis(serve: Serve, tmp_path: Path, low: bytes) -> None:
+    client = serve(redis_url=RedisServer(tmp_path).url)
+    assert client.get("/readyz").status_code == 200
+    for _ in range(5):
+        assert form(client, low, labels=["low", "high"]).status_code == 200
+    assert client.get("/readyz").status_code == 200
