@@ -90,5 +90,17 @@ policy: $(POLICY) ## hadolint and checkov over the Dockerfile and the plain mani
 image-test: $(READY_TEST) ## Build the image with buildah and run it as a restricted pod would; needs root
 	$(BIN)/python -m tests.deploy.image --target $(IMAGE_TARGET)
 
+# A peer's environment lies over the project's: it sees the same torch, and its own older transformers and numpy.
+.venv-%/.ready: tests/parity/%.txt $(READY)
+	$(PYTHON) -m venv .venv-$*
+	$(BIN)/python -c 'import sys; print(*(p for p in sys.path if p.endswith("site-packages")), sep="\n")' \
+		> $$(echo .venv-$*/lib/python*/site-packages)/project.pth
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --no-warn-conflicts -r $<
+	touch $@
+
+.PHONY: parity
+parity: $(READY) .venv-msclap/.ready .venv-laion/.ready ## Imported checkpoints against their own projects' code
+	$(BIN)/python -m tests.parity.compare --data $(DATA)
+
 clean: ## Remove what was set up
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-msclap .venv-laion

@@ -28,7 +28,9 @@ app.add_typer(train_app, name="train")
 out = Console(markup=False, highlight=False)
 err = Console(stderr=True, markup=False, highlight=False)
 
-ModelOption = Annotated[Path | None, typer.Option("--model", help="A checkpoint directory; the bundled one if absent.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="A checkpoint directory or a hub id; the bundled checkpoint if absent.")
+]
 
 
 def fail(message: str) -> typer.Exit:
@@ -37,11 +39,12 @@ def fail(message: str) -> typer.Exit:
     return typer.Exit(2)
 
 
-def open_checkpoint(folder: Path | None) -> Checkpoint:
+def open_checkpoint(model: str | None) -> Checkpoint:
     from model.checkpoint import DEFAULT, CheckpointError, load
+    from model.hub import resolve
 
     try:
-        return load(folder or DEFAULT)
+        return load(DEFAULT if model is None else resolve(model))
     except CheckpointError as error:
         raise fail(str(error)) from None
 
@@ -185,9 +188,11 @@ def embed(
 
 
 @checkpoint_app.command("info")
-def checkpoint_info(folder: Annotated[Path | None, typer.Argument(help="The bundled one if absent.")] = None) -> None:
+def checkpoint_info(
+    model: Annotated[str | None, typer.Argument(help="A directory or a hub id; the bundled one if absent.")] = None,
+) -> None:
     """What a checkpoint is: name, fingerprint, front end, encoders, sizes, sources, figures."""
-    checkpoint = open_checkpoint(folder)
+    checkpoint = open_checkpoint(model)
     config = checkpoint.config
     clap = checkpoint.model
     front_end = config.front_end
@@ -221,17 +226,23 @@ def checkpoint_info(folder: Annotated[Path | None, typer.Argument(help="The bund
 
 @checkpoint_app.command("import")
 def checkpoint_import(
-    kind: Annotated[str, typer.Argument(help="transformers")],
-    source: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="The weights as they were released.")],
+    kind: Annotated[str, typer.Argument(help="transformers, msclap-2022, msclap-2023, laion, panns or efficientat")],
+    source: Annotated[
+        str, typer.Argument(metavar="FILE_OR_REPO", help="The weights as they were released, or the hub id of them.")
+    ],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="The checkpoint directory to write.")],
     name: Annotated[str | None, typer.Option(help="The model's name; its file's if absent.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Directory of the tokenizer, for files without one; from the hub if absent.")
+    ] = None,
 ) -> None:
     """Turn a released CLAP into a checkpoint directory: strictly, key by key, and never by running its pickle."""
     from model.checkpoint import CheckpointError
+    from model.hub import source_of
     from model.importers import read
 
     try:
-        imported = read(kind, source, name)
+        imported = read(kind, source_of(kind, source), name, tokenizer)
         imported.write(folder)
     except CheckpointError as error:
         raise fail(str(error)) from None

@@ -90,7 +90,8 @@ class HtsatConfig(Frozen):
 
     The defaults are HTSAT-tiny's: 31 M parameters, 768-d embedding. `stage` members hold one entry for each of the
     stages, each with half the patches and twice the channels of the one before. `fused` is LAION's feature fusion
-    (Wu et al. 2023, section 3.2).
+    (Wu et al. 2023, section 3.2); `fuse_windows` sends windows through it, as transformers does with a short clip that
+    comes alone, and not past it, as laion_clap does.
     """
 
     kind: Literal["htsat"] = "htsat"
@@ -104,6 +105,7 @@ class HtsatConfig(Frozen):
     mlp_ratio: float = Field(4.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     fused: bool = False
+    fuse_windows: bool = True
     fusion_squeeze: int = Field(4, ge=1)
 
     @model_validator(mode="after")

@@ -38,8 +38,7 @@ class Htsat(nn.Module):
     """Waveforms [batch, samples] -> embeddings [batch, embedding_dim].
 
     A fused model reads four spectrograms: of the whole clip and of three random crops. A window is never longer than
-    the model's length, where all four are the same; and so is it read here, as the peers read a short clip that comes
-    alone. Nothing depends on chance or on the rest of the batch.
+    the model's length, where all four are the same: nothing depends on chance, or on the rest of the batch.
     """
 
     def __init__(self, config: HtsatConfig, front_end: LogMel) -> None:
@@ -51,9 +50,9 @@ class Htsat(nn.Module):
 
     def forward(self, waveforms: Tensor) -> Tensor:
         mel = self.logmel_extractor(waveforms).unsqueeze(1)
-        fused = None
+        longer = None
         if self.config.fused:
             mel = mel.expand(-1, 4, -1, -1)
-            fused = torch.ones(len(mel), dtype=torch.bool, device=mel.device)
-        embedding: Tensor = self.htsat(input_features=mel, is_longer=fused).pooler_output
+            longer = torch.full((len(mel),), self.config.fuse_windows, device=mel.device)
+        embedding: Tensor = self.htsat(input_features=mel, is_longer=longer).pooler_output
         return embedding

@@ -34,7 +34,7 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    model: Path = Field(BUNDLED, description="Checkpoint directory; the bundled one if not set.")
+    model: str = Field(str(BUNDLED), description="Checkpoint directory or hub id; the bundled one if not set.")
     device: str = Field("auto", description="auto, cpu, cuda, or a list (cuda:0,cuda:1): a worker process for each.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the audio encoder. auto: bfloat16 where it is faster and changes no score."

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ def children(
         def command(restarts: int) -> list[str]:
             return module(
                 "service.worker",
-                *(() if settings.model is None else ("--model", str(settings.model))),
+                *("--model", settings.model),
                 *("--device", names[number]),
                 *("--dtype", settings.dtype),
                 *("--endpoint", endpoints[number]),
@@ -105,10 +106,25 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
+def with_checkpoint(settings: Settings) -> Settings:
+    """`settings` with a hub id replaced by its directory. Ends the process, one line said, where it cannot be had.
+
+    Fetching and converting run in a process of their own: their memory is given back before the service starts.
+    """
+    if Path(settings.model).exists():
+        return settings
+    log.info("looking for %s", settings.model)
+    done = subprocess.run(module("model.hub", settings.model), stdout=subprocess.PIPE, text=True)  # noqa: S603
+    if done.returncode != 0:
+        raise SystemExit(1)
+    return settings.model_copy(update={"model": done.stdout.rstrip("\n")})
+
+
 def main(arguments: Sequence[str] = ()) -> int:
     """`anysound serve`. Returns the exit status."""
     settings = parse(arguments)
     logs.configure(settings.log_format)
+    settings = with_checkpoint(settings)
     with contextlib.ExitStack() as stack:
         try:
             listener = stack.enter_context(listening(settings.host, settings.port))

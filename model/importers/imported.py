@@ -20,6 +20,11 @@ class Imported:
     files: dict[Path, str]
     notes: tuple[str, ...]
 
+    def from_hub(self, place: str) -> None:
+        """Say in the config where the files came from."""
+        config = self.model.config
+        self.model.config = config.model_copy(update={"sources": (place, *config.sources)})
+
     def write(self, folder: Path) -> None:
         """Write a checkpoint directory, whole or not at all. Raises CheckpointError where `folder` holds something."""
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
