@@ -30,7 +30,7 @@ PADDINGS: dict[str, Padding] = {"repeatpad": "repeat_whole", "repeat": "repeat",
 # What the audio encoder of transformers can be asked for and ours does not name. Another value is refused.
 FIXED_AUDIO = (
     *("hidden_act", "qkv_bias", "enable_patch_layer_norm", "flatten_patch_embeds", "patch_embed_input_channels"),
-    *("layer_norm_eps", "hidden_size", "fusion_type"),
+    *("layer_norm_eps", "hidden_size"),
 )
 TEXT_MEMBERS = (
     *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
@@ -149,10 +149,12 @@ def audio_encoder(peer: ClapAudioConfig, extractor: ClapFeatureExtractor) -> Hts
         fused=peer.enable_fusion,
         fusion_squeeze=peer.aff_block_r,
     )
+    if peer.enable_fusion and peer.fusion_type == "channel_map":
+        raise CheckpointError("audio_config.fusion_type is 'channel_map', which is not known; 'aff_2d' is")
     same = architecture(config, peer.num_mel_bins)
     for member in FIXED_AUDIO:
         asked, known = getattr(peer, member), getattr(same, member)
-        if asked != known and not (member == "fusion_type" and not peer.enable_fusion):
+        if asked != known:
             raise CheckpointError(f"audio_config.{member} is {asked!r}, which is not known; {known!r} is")
     return config
 

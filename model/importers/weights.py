@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import pickle
@@ -9,7 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -19,6 +22,15 @@ from model.checkpoint import CheckpointError, stored_keys
 from model.clap import Clap
 
 State = dict[str, Tensor]
+
+# laion_clap saves its optimiser too, whose learning rate is a NumPy number. None of these runs anything.
+SCALAR = cast("Callable[..., Any]", np.float64().__reduce__()[0])
+NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    *((SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    (np.dtype, "numpy.dtype"),
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64")),
+    (codecs.encode, "_codecs.encode"),
+]
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,11 @@ def sha256(path: Path) -> str:
 def read_pickle(path: Path, member: str | None = None) -> Weights:
     """A state dict saved by torch.save, or the `member` of a saved dict that is one.
 
-    Only tensors and plain containers are read: a file that would run code is refused. Raises CheckpointError.
+    Only tensors, numbers and plain containers are read: a file that would run code is refused. Raises CheckpointError.
     """
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMPY_NUMBERS):
+            saved = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:

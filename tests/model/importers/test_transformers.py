@@ -12,6 +12,7 @@ from transformers import ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_checkpoint
+from model.config import HtsatConfig
 from model.embed import embed_prompts, embed_windows
 from model.importers import read
 from model.windows import cut
@@ -121,6 +122,18 @@ def test_an_architecture_that_is_not_known_is_refused(copy: Path, members: dict[
     change_json(copy / "config.json", **members)
     with pytest.raises(CheckpointError, match=complaint):
         read("transformers", copy)
+
+
+def test_the_released_fused_config_which_names_no_fusion_is_read(tmp_path: Path) -> None:
+    """transformers' own conversion left `fusion_type` null; it is aff_2d all the same."""
+    write_transformers_clap(tmp_path / "fused", fused=True)
+    change_json(tmp_path / "fused" / "config.json", **{"audio_config.fusion_type": None})
+    encoder = read("transformers", tmp_path / "fused").model.config.audio_encoder
+    assert isinstance(encoder, HtsatConfig)
+    assert encoder.fused
+    change_json(tmp_path / "fused" / "config.json", **{"audio_config.fusion_type": "channel_map"})
+    with pytest.raises(CheckpointError, match="channel_map"):
+        read("transformers", tmp_path / "fused")
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])

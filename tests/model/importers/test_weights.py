@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,6 +46,20 @@ def test_the_member_is_read_with_the_files_checksum(tmp_path: Path) -> None:
     weights = read_pickle(tmp_path / "weights.pth", "model").without_prefix("module.")
     assert list(weights.state) == ["a"]
     assert len(weights.files[tmp_path / "weights.pth"]) == 64
+
+
+@pytest.mark.parametrize("core", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_a_numpy_number_beside_the_weights_is_no_code(tmp_path: Path, core: bytes) -> None:
+    """As in laion_clap's files: the learning rate of an optimiser, saved by NumPy 1 or 2."""
+    torch.save(
+        {"optimizer": {"lr": np.float64(1e-4)}, "state_dict": {"a": torch.ones(2)}},
+        tmp_path / "weights.pt",
+        _use_new_zipfile_serialization=False,
+    )
+    saved = (tmp_path / "weights.pt").read_bytes()
+    assert b"cnumpy._core.multiarray\n" in saved
+    (tmp_path / "weights.pt").write_bytes(saved.replace(b"cnumpy._core.multiarray\n", b"c" + core + b"\n"))
+    assert list(read_pickle(tmp_path / "weights.pt", "state_dict").state) == ["a"]
 
 
 def test_an_unknown_kind_and_an_absent_source_are_named(tmp_path: Path) -> None:
