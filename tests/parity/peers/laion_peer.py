@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from random_weights import clips, prompts, randomise, write
-from tokenizers_on_disk import byte_level
+from tokenizers_on_disk import bert, byte_level
 from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
 
 
@@ -17,14 +17,18 @@ def main(work: Path, audio_model: str, fused: bool) -> None:
     os.chdir(work)
     sys.argv = sys.argv[:1]  # the package reads the command line when it is imported
     torch.manual_seed(0)
-    folder = work / "roberta-base"
-    folder.mkdir(exist_ok=True)
+    folder, unused = work / "roberta-base", (work / "bert-base-uncased", work / "facebook" / "bart-base")
+    for tokenizer in (folder, *unused):
+        tokenizer.mkdir(parents=True)
     config = RobertaConfig(
         vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1
     )
     RobertaModel(config).save_pretrained(folder)
     byte_level(folder, prompts(work), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], [])
     RobertaTokenizer.from_pretrained(folder).save_pretrained(folder)
+    # The package reads these when it is imported.
+    bert(unused[0])
+    byte_level(unused[1], prompts(work), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], [])
 
     import laion_clap
     from laion_clap.training.data import get_audio_features
@@ -37,7 +41,8 @@ def main(work: Path, audio_model: str, fused: bool) -> None:
     state = {f"module.{key}": value for key, value in network.model.state_dict().items()}
     # The released files have it; laion_clap takes it out when it loads them.
     state["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
-    torch.save({"epoch": 1, "name": "parity", "state_dict": state}, work / "weights.pt")
+    saved = {"epoch": 1, "name": "parity", "state_dict": state, "optimizer": {"lr": np.float64(1e-4)}}
+    torch.save(saved, work / "weights.pt")
     del network, state
     clap = module()
     clap.load_ckpt(str(work / "weights.pt"), verbose=False)
