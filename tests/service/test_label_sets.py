@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
@@ -18,6 +19,7 @@ from service.redis_link import RedisLink, connect
 from tests.service.conftest import Serve
 from tests.service.redis_server import RedisServer
 from tests.service.spectral import SpectralEmbedder
+from tests.service.test_faults import running
 from tests.service.test_routes import form, problem
 
 Processes = Callable[[], Awaitable[LabelSets]]
@@ -275,3 +277,15 @@ def test_an_unknown_set_is_404(client: TestClient, low: bytes) -> None:
 )
 def test_a_set_that_makes_no_sense_is_refused(body: object, client: TestClient) -> None:
     assert problem(client.put("/v1/label-sets/bad", json=body)) == (422, "invalid_request")
+
+
+def test_every_process_of_a_running_service_sees_a_change_at_once(tiny_folder: Path, tmp_path: Path) -> None:
+    with running(tiny_folder, tmp_path / "log", "--api-processes", "3") as service:
+        address = f"{service.address}/v1/label-sets/animals"
+        for names in (["dog"], ["dog", "cat"], ["cow"]):
+            # Each request on a connection of its own: any of the processes takes it.
+            etag = httpx2.put(address, json={"labels": names}).headers["etag"]
+            seen = {httpx2.get(address).headers["etag"] for _ in range(12)}
+            assert seen == {etag}
+        assert httpx2.delete(address).status_code == 204
+        assert {httpx2.get(address).status_code for _ in range(12)} == {404}
