@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evaluation import plots
 from evaluation.published import HEAR, PUBLISHED
-from evaluation.report import Report, TaskReport, cited, figure, mistakes, spread
+from evaluation.report import PROMPTS, Report, TaskReport, cited, figure, mistakes, spread
 from evaluation.retrieval import CUT_NAMES
 from evaluation.zero_shot import THRESHOLD, Result
 
@@ -199,7 +199,7 @@ def prompts(report: Report) -> str:
             best = value is not None and value == max(values.values())
             cells.append(f"<b>{figure(value)}</b>" if best else figure(value))
         rows.append((f"<code>{escape(name)}</code>" if "{" in name else escape(name), *cells))
-    return table(("", *(escape(task.result.title) for task in asked)), rows)
+    return f'<p class="soft">{escape(PROMPTS)}</p>' + table(("", *(escape(task.result.title) for task in asked)), rows)
 
 
 def sources(report: Report) -> str:

@@ -15,6 +15,11 @@ from evaluation.published import HEAR, PUBLISHED, SOURCES
 from evaluation.retrieval import CUT_NAMES, Retrieval
 from evaluation.zero_shot import THRESHOLD, Result
 
+PROMPTS = (
+    "Chosen by nobody: the zero-shot figures above are of each task's own prompt. The best of a column is what a "
+    "choice on the test clips would give."
+)
+
 
 @dataclass(frozen=True)
 class TaskReport:
@@ -195,7 +200,7 @@ def markdown(report: Report) -> str:
     if report.retrieval:
         parts += ["## Retrieval", retrieval_table(report)]
     if any(task.prompts for task in report.tasks):
-        parts += ["## Prompts", prompts_table(report)]
+        parts += ["## Prompts", PROMPTS, prompts_table(report)]
     if said := [f"- {task.result.title}: {note}" for task in report.tasks for note in task.notes]:
         parts += ["## Notes", "\n".join(said)]
     parts += ["## Sources", "\n".join(f"- {name}: {where}" for name, where in cited(report).items())]

@@ -134,7 +134,7 @@ def multi_label(truth: Truth, scores: Scores, metric: Metric) -> tuple[dict[str,
 
 
 def evaluate(checkpoint: Checkpoint, data_set: DataSet, progress: Progress | None = None) -> Result:
-    """Zero-shot figures of one task, nothing kept. Raises TooFewRead where most clips can't be read."""
-    encoder = Encoder(checkpoint)
+    """Zero-shot figures of one task where the model is, nothing kept. Raises TooFewRead where most can't be read."""
+    encoder = Encoder(checkpoint, str(checkpoint.model.logit_scale.device))
     with Store(None, checkpoint.fingerprint, encoder.precision) as store:
         return zero_shot(checkpoint, data_set, encode(encoder, data_set.test, store, progress))
