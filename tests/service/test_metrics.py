@@ -175,7 +175,7 @@ def test_the_stages_add_up_to_the_request(addresses: tuple[str, str]) -> None:
     text = httpx2.get(f"{addresses[1]}/metrics").text
     whole = total(text, "anysound_http_request_duration_seconds_sum", route="/v1/classify")
     parts = {stage: total(text, "anysound_stage_duration_seconds_sum", stage=stage) for stage in STAGES}
-    assert 0.8 * whole < sum(parts.values()) <= whole, parts
+    assert 0.75 * whole < sum(parts.values()) <= whole, parts
 
 
 def test_the_main_port_shows_no_metrics_where_they_have_their_own(addresses: tuple[str, str]) -> None:
