@@ -55,18 +55,18 @@ def audiocaps(root: Path, splits: Sequence[str] = ("train",)) -> list[Captioned]
     """AudioCaps: one caption a clip in `train`, five in `val` and `test`, a line for each.
 
     The data set is CSV files alone; a clip is looked for as `audio/<youtube_id>_<start_time>`, `<split>/<the same>`,
-    and `<split>/<audiocap_id>` (version 2), `.wav` or `.flac`.
+    and `<split>/<audiocap_id>` (version 2), with any audio suffix.
     """
-    captions: dict[tuple[str, str], list[str]] = {}
-    places: dict[tuple[str, str], list[Path]] = {}
+    captions: dict[Path, list[str]] = {}
     for split in splits:
+        # By stem; where a folder has both, the official name comes before version 2's.
+        there = {path.stem: path for folder in (root / split, root / "audio") for path in folder.glob("*")}
         columns = ("audiocap_id", "youtube_id", "start_time", "caption")
         for row in _table(root / f"{split}.csv", columns):
-            clip = row["youtube_id"], row["start_time"]
-            stem = "_".join(clip)
-            captions.setdefault(clip, []).append(row["caption"])
-            places[clip] = [root / "audio" / stem, root / split / stem, root / split / row["audiocap_id"]]
-    return [Captioned(_existing(places[clip]), clean(texts)) for clip, texts in captions.items()]
+            name = f"{row['youtube_id']}_{row['start_time']}"
+            path = there.get(name) or there.get(row["audiocap_id"]) or root / "audio" / f"{name}.wav"
+            captions.setdefault(path, []).append(row["caption"])
+    return [Captioned(path, clean(texts)) for path, texts in captions.items()]
 
 
 def macs(root: Path, splits: Sequence[str] = ()) -> list[Captioned]:
@@ -104,9 +104,3 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
                 yield row
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _existing(stems: Sequence[Path]) -> Path:
-    """The first file there is, else the first place it could be at."""
-    places = [stem.with_name(stem.name + suffix) for stem in stems for suffix in (".wav", ".flac")]
-    return next((place for place in places if place.exists()), places[0])

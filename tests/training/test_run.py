@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from evaluation.tasks import TASKS
 from evaluation.zero_shot import evaluate
@@ -17,6 +19,7 @@ from tests.training.recordings import tiny_recipe, write_tasks
 from training.manifest import ManifestError
 from training.recipe import RecipeError
 from training.run import TrainingStopped, train
+from training.start import build
 
 
 def test_a_run_leaves_a_checkpoint_that_loads_and_evaluates(tmp_path: Path) -> None:
@@ -109,3 +112,23 @@ def test_an_unknown_task_is_an_error_before_the_first_step(tmp_path: Path) -> No
         recipe = tiny_recipe(tmp_path, validation={"tasks": [task], "tasks_path": "eval"})
         with pytest.raises(RecipeError, match=message):
             train(recipe, tmp_path, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "bfloat16", "activation_checkpointing": True, "accumulation": 2},
+        {"optimiser": {"kind": "adamw", "weight_decay": 0.1, "text": 0.1}, "schedule": {"kind": "cosine"}},
+        {"freeze": {"audio": True, "text": True}, "clip_gradient": 0.1, "saving": {"every_steps": 1, "keep": 1}},
+    ],
+    ids=["arithmetic", "optimiser", "frozen"],
+)
+def test_every_option_trains(tmp_path: Path, options: dict[str, Any]) -> None:
+    recipe = tiny_recipe(tmp_path, epochs=1, **options)
+    assert train(recipe, tmp_path, tmp_path / "run").finished
+    before, after = build(recipe, tmp_path)[0].state_dict(), load(tmp_path / "run" / "last").model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "logit_scale" in moved
+    frozen = recipe.freeze.audio
+    assert any(name.startswith("audio_encoder.base.features") for name in moved) != frozen
+    assert any(name.startswith("caption_encoder.base.encoder") for name in moved) != frozen

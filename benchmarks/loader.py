@@ -1,0 +1,87 @@
+"""Is the loader the bottleneck? Step time with data over step time on one batch held in memory.
+
+    python -m benchmarks.loader MANIFEST
+
+Blocks of both take turns in one process, so that a busy machine slows both; medians and their ratio are printed. The
+first steps of a block are not counted: they live on what was read ahead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from model.checkpoint import read_config
+from model.clap import Clap
+from model.config import BUNDLED, ClapConfig, Cnn14Config, FrontEndConfig, MobileNetConfig, TextEncoderConfig
+from model.text import Tokenizer, package_folder
+from training.accumulate import accumulate
+from training.loader import Batch, Segments, batches
+from training.loss import ContrastiveLoss
+from training.manifest import read_manifest
+from training.run import trained
+from training.sampler import Batches
+from training.towers import Towers
+
+PREFETCH = 2
+
+
+def towers(encoder: str, text: TextEncoderConfig) -> Towers:
+    """The paper's front end and CNN14, or the compact encoder on it, beside MiniLM."""
+    audio = Cnn14Config(classes=None) if encoder == "cnn14" else MobileNetConfig()
+    config = ClapConfig(name="benchmark", front_end=FrontEndConfig(), audio_encoder=audio, text_encoder=text)
+    return Towers(Clap(config)).train()
+
+
+def step(model: Towers, batch: Batch, optimiser: torch.optim.Optimizer) -> None:
+    accumulate(model, batch, ContrastiveLoss(), lambda chunk: chunk)
+    optimiser.step()
+    optimiser.zero_grad()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Step time with data over step time on synthetic data.")
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--encoder", choices=["cnn14", "mobilenet"], default="cnn14")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=6, help="counted steps a block")
+    parser.add_argument("--rounds", type=int, default=2, help="blocks of each")
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    text = read_config(BUNDLED).text_encoder
+    tokenizer = Tokenizer(package_folder(text), text.max_tokens)
+    model = towers(arguments.encoder, text)
+    optimiser = torch.optim.Adam(trained(model), lr=1e-5)
+    segments = Segments(read_manifest(arguments.manifest), model.clap.config.front_end, seed=0)
+    sampler = Batches(len(segments), arguments.batch, epochs=1, seed=0)
+    source = iter(batches(segments, sampler, tokenizer, arguments.workers, PREFETCH))
+    held = itertools.repeat(next(source))
+    # Enough steps for the batches read ahead to be used up, and for the workers to come to rest again.
+    settling = PREFETCH * max(arguments.workers, 1) + 1
+    seconds: dict[str, list[float]] = {"data": [], "synthetic": []}
+    for name in ("synthetic", "data") * arguments.rounds:
+        stream = source if name == "data" else held
+        for number in range(settling + arguments.steps):
+            began = time.perf_counter()
+            step(model, next(stream), optimiser)
+            if number >= settling:
+                seconds[name].append(time.perf_counter() - began)
+    with_data, synthetic = (statistics.median(seconds[name]) for name in ("data", "synthetic"))
+    spread = {name: f"{min(values):.3f}-{max(values):.3f}" for name, values in seconds.items()}
+    lines = (
+        f"{arguments.encoder}, batch {arguments.batch}, {arguments.workers} workers, "
+        f"{arguments.rounds} x {arguments.steps} steps each",
+        f"with data  {with_data:.3f} s ({spread['data']})",
+        f"synthetic  {synthetic:.3f} s ({spread['synthetic']})",
+        f"ratio      {with_data / synthetic:.3f}",
+    )
+    print("\n".join(lines))  # noqa: T201 - what it is for
+
+
+if __name__ == "__main__":
+    main()
