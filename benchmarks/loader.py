@@ -80,7 +80,7 @@ def main() -> None:
         f"synthetic  {synthetic:.3f} s ({spread['synthetic']})",
         f"ratio      {with_data / synthetic:.3f}",
     )
-    print("\n".join(lines))  # noqa: T201 - what it is for
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":
