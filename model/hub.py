@@ -128,12 +128,15 @@ def converted(model: HubModel, kind: str, source: Path) -> Path:
 
     commit = (source if source.is_dir() else source.parent).name
     folder = cache() / f"{model.name.replace('/', '--')}--{commit[:12]}--{CONVERSION}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / CONFIG).exists():
-            imported: Imported = read(kind, source, model.name)
-            imported.from_hub(f"{model.repo} at commit {commit}")
-            imported.write(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not (folder / CONFIG).exists():
+                imported: Imported = read(kind, source, model.name)
+                imported.from_hub(f"{model.repo} at commit {commit}")
+                imported.write(folder)
+    except OSError as error:
+        raise HubError(f"{model.name} cannot be converted into {folder}: {error.strerror or error}") from None
     return folder
 
 
@@ -152,6 +155,7 @@ def fetch(model: HubModel, patterns: tuple[str, ...]) -> Path:
 
     Raises HubError in one line.
     """
+    from httpx import HTTPError
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -165,7 +169,7 @@ def fetch(model: HubModel, patterns: tuple[str, ...]) -> Path:
         status = getattr(error.response, "status_code", None)
         reason = {401: "not there, or not public", 403: "not yours to read", 404: "not there"}.get(status or 0)
         raise HubError(f"{what} cannot be fetched: {reason or f'the hub answers {status}'}") from None
-    except (OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise HubError(f"{what} cannot be fetched: {str(error).splitlines()[0] if str(error) else error!r}") from None
 
 

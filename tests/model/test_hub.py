@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from huggingface_hub import constants
 
 from model.checkpoint import read_config
 from model.hub import HubError, HubModel, parse, resolve, source_of
@@ -21,6 +22,7 @@ from tests.model.importers.peers import write_transformers_clap
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "a" * 40
+NOWHERE = "http://127.0.0.1:9"
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -83,18 +85,21 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.server_close()
 
 
-def ask(model: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m model.hub MODEL` in a home of its own."""
-    variables = {
-        **os.environ,
-        "HF_HOME": str(home / "huggingface"),
-        "XDG_CACHE_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        **environment,
-    }
-    command = [sys.executable, "-W", "ignore", "-m", "model.hub", model]
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+@pytest.fixture
+def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, bool], None]:
+    """Sets the hub's address and whether we are offline; caches are empty and this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+
+    def reach(address: str, offline: bool) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+
+    return reach
 
 
 @pytest.mark.parametrize(
@@ -126,40 +131,68 @@ def test_a_directory_stands_for_itself(tiny_folder: Path) -> None:
     assert resolve(str(tiny_folder)) == tiny_folder
 
 
-def test_a_repository_is_fetched_and_converted_once_and_then_needs_no_network(hub: str, tmp_path: Path) -> None:
-    first = ask("owner/clap", tmp_path, HF_ENDPOINT=hub)
-    assert first.returncode == 0, first.stderr
-    folder = Path(first.stdout.strip())
+def test_a_repository_is_fetched_and_converted_once_and_then_needs_no_network(
+    hub: str, reach: Callable[[str, bool], None]
+) -> None:
+    reach(hub, False)
+    folder = resolve("owner/clap")
     config = read_config(folder)
     assert config.name == "owner/clap"
     assert config.sources[0] == f"owner/clap at commit {COMMIT}"
     written = (folder / "model.safetensors").stat().st_mtime_ns
-    offline = ask("owner/clap", tmp_path, HF_HUB_OFFLINE="1")
-    assert offline.stdout == first.stdout, offline.stderr
+    reach(NOWHERE, True)
+    assert resolve("owner/clap") == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
 
 
+def test_a_repository_that_holds_a_checkpoint_of_ours_is_served_as_it_is(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.hub.fetch", lambda _, __: tiny_folder)
+    assert resolve("owner/tiny") == tiny_folder
+
+
 @pytest.mark.parametrize(
-    ("model", "environment", "complaint"),
+    ("model", "there", "offline", "complaint"),
     [
-        ("owner/clap", {"HF_HUB_OFFLINE": "1"}, "is not in the cache"),
-        ("microsoft/msclap@2022", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the hub cannot be reached"),
-        ("owner/other", {}, "owner/other cannot be fetched: not there"),
+        ("owner/clap", True, True, "owner/clap is not in the cache .*, and HF_HUB_OFFLINE is set"),
+        (
+            "microsoft/msclap@2022",
+            False,
+            False,
+            "microsoft/msclap is not in the cache .*, and the hub cannot be reached",
+        ),
+        ("owner/other", True, False, "owner/other cannot be fetched: not there"),
     ],
 )
-def test_what_cannot_be_had_is_one_line(
-    hub: str, tmp_path: Path, model: str, environment: dict[str, str], complaint: str
+def test_what_cannot_be_had_is_told_in_one_line(
+    hub: str, reach: Callable[[str, bool], None], model: str, there: bool, offline: bool, complaint: str
 ) -> None:
-    done = ask(model, tmp_path, **{"HF_ENDPOINT": hub, **environment})
+    reach(hub if there else NOWHERE, offline)
+    with pytest.raises(HubError, match=complaint) as caught:
+        resolve(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_one_line(
+    hub: str, reach: Callable[[str, bool], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    reach(hub, False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(HubError, match=r"owner/clap cannot be converted into .*: Not a directory"):
+        resolve("owner/clap")
+
+
+def test_the_service_ends_with_that_line(tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "anysound", "serve", "--port", "0", "--model", "laion/clap-htsat-unfused"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
-    assert complaint in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("laion/clap-htsat-unfused is not in the cache")
 
 
 def test_a_checkpoint_of_another_kind_than_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cached(_: HubModel, patterns: tuple[str, ...]) -> Path:
-        return ROOT
-
-    monkeypatch.setattr("model.hub.fetch", cached)
+    monkeypatch.setattr("model.hub.fetch", lambda _, __: ROOT)
     with pytest.raises(HubError, match="is of the kind transformers, not msclap-2022"):
         source_of("msclap-2022", "owner/clap")
