@@ -64,19 +64,23 @@ def main() -> None:
     # Enough steps for the batches read ahead to be used up, and for the workers to come to rest again.
     settling = PREFETCH * max(arguments.workers, 1) + 1
     seconds: dict[str, list[float]] = {"data": [], "synthetic": []}
+    waits: dict[str, list[float]] = {"data": [], "synthetic": []}
     for name in ("synthetic", "data") * arguments.rounds:
         stream = source if name == "data" else held
         for number in range(settling + arguments.steps):
             began = time.perf_counter()
-            step(model, next(stream), optimiser)
+            batch = next(stream)
+            waited = time.perf_counter() - began
+            step(model, batch, optimiser)
             if number >= settling:
                 seconds[name].append(time.perf_counter() - began)
+                waits[name].append(waited)
     with_data, synthetic = (statistics.median(seconds[name]) for name in ("data", "synthetic"))
     spread = {name: f"{min(values):.3f}-{max(values):.3f}" for name, values in seconds.items()}
     lines = (
         f"{arguments.encoder}, batch {arguments.batch}, {arguments.workers} workers, "
         f"{arguments.rounds} x {arguments.steps} steps each",
-        f"with data  {with_data:.3f} s ({spread['data']})",
+        f"with data  {with_data:.3f} s ({spread['data']}), of which {statistics.median(waits['data']):.4f} s waiting",
         f"synthetic  {synthetic:.3f} s ({spread['synthetic']})",
         f"ratio      {with_data / synthetic:.3f}",
     )

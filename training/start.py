@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from model import checkpoint as checkpoints
 from model.clap import Clap
+from model.config import TextEncoderConfig
 from model.text import TextWeightsError, Tokenizer, package_folder
 from training.recipe import Recipe, RecipeError
 from training.state import UNREADABLE
@@ -27,6 +28,7 @@ NUMPY: list[Any] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("b", "i1", "i2", "i4", "i8", "f4", "f8")),
 ]
+NO_PART_OF_IT = ("transformers_version", "architectures", "_name_or_path")
 HEADS = ("fc_audioset.", "classifier.")
 
 
@@ -42,7 +44,7 @@ def build(recipe: Recipe, data: Path) -> tuple[Clap, Tokenizer]:
             folder = package_folder(text)
         else:
             folder = data / (start.checkpoint or ".")
-        tokenizer = Tokenizer(folder, text.max_tokens)
+        tokenizer = Tokenizer(folder, text.max_tokens, text.suffix)
         if start.checkpoint is not None:
             clap.load_state_dict(checkpoints.load(data / start.checkpoint).model.state_dict())
     except (TextWeightsError, checkpoints.CheckpointError, OSError, ValueError, RuntimeError) as error:
@@ -51,7 +53,18 @@ def build(recipe: Recipe, data: Path) -> tuple[Clap, Tokenizer]:
         load_audio(clap.audio_encoder.base, data / start.audio)
     if start.text is not None and start.text_weights:
         load_text(clap.caption_encoder.base, data / start.text / "model.safetensors")
+    if text.package is not None and not recipe.freeze.text:
+        clap.config = clap.config.model_copy(update={"text_encoder": held(clap.caption_encoder.base, text)})
     return clap, tokenizer
+
+
+def held(base: nn.Module, text: TextEncoderConfig) -> TextEncoderConfig:
+    """The config of a text encoder that is trained on: the checkpoint holds it, as its package has other weights."""
+    described: dict[str, Any] = base.config.to_diff_dict()  # type: ignore[operator, union-attr]
+    architecture = {name: value for name, value in described.items() if name not in NO_PART_OF_IT}
+    return TextEncoderConfig(
+        architecture=architecture, pooling=text.pooling, max_tokens=text.max_tokens, suffix=text.suffix
+    )
 
 
 def load_audio(base: nn.Module, path: Path) -> None:

@@ -49,11 +49,13 @@ class Towers(nn.Module):
 
 def idle(clap: Clap) -> Iterator[nn.Module]:
     """Heads that a contrastive loss does not reach; DDP would wait for their gradients."""
-    for base, name in (
+    unreached: list[tuple[nn.Module, str]] = [
         (clap.audio_encoder.base, "fc_audioset"),
         (clap.audio_encoder.base, "classifier"),
-        (clap.caption_encoder.base, "pooler"),
-    ):
+    ]
+    if clap.caption_encoder.pooling != "pooler":
+        unreached.append((clap.caption_encoder.base, "pooler"))
+    for base, name in unreached:
         head = getattr(base, name, None)
         if isinstance(head, nn.Module):
             yield head
