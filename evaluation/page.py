@@ -50,7 +50,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def linked(result: Result) -> str:
     part = f' <span class="tag" title="{escape(result.partial)}">part</span>' if result.partial else ""
-    return f'<a href="#{result.task}">{escape(result.title)}</a>{part}'
+    chance = ' <span class="tag chance">at chance</span>' if result.at_chance else ""
+    return f'<a href="#{result.task}">{escape(result.title)}</a>{part}{chance}'
 
 
 def tag(words: str) -> str:
@@ -74,8 +75,7 @@ def glance(report: Report) -> str:
                 linked(result),
                 f"{result.clips:,}",
                 result.metric,
-                f"<b>{result.figure:.3f}</b>"
-                + (' <span class="tag chance">at chance</span>' if result.at_chance else ""),
+                f"<b>{result.figure:.3f}</b>",
                 plots.ladder(result.figure, marks),
                 figure(result.chance),
                 figure(published.zero_shot if published else None),

@@ -63,7 +63,7 @@ def bars(values: Mapping[str, float], chance: float | None, measure: str) -> str
     parts = []
     for row, (name, value) in enumerate(order):
         y = row * step + 2
-        weak = value < 0.5 if chance is None else value < max(2 * chance, 0.5)
+        weak = value < (1 + (chance or 0)) / 2  # less than half of the way from chance to all
         parts += [
             text(left - 8, y + 12, shortened(name, 34), 'class="name" text-anchor="end"'),
             rect(left, y + 3, width, 10, 'class="track" rx="2"'),
