@@ -113,11 +113,11 @@ def encode(name: str, seconds: float = 1.0, channels: int = 1) -> bytes:
 
 
 def refusal(source: bytes | bytearray | Path, limits: Limits | None = None) -> AudioError:
-    """The error that `source` is answered with, in far less than a second."""
-    began = time.perf_counter()
+    """The error that `source` is answered with, in far less than a second of this process's own time."""
+    began = time.process_time()
     with pytest.raises(AudioError) as caught:
         read(source, limits)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     return caught.value
 
 
@@ -365,9 +365,9 @@ def test_a_flac_that_claims_68_billion_frames_is_refused_from_its_header() -> No
 
 
 def test_three_hours_of_silence_are_refused_from_their_header(silent_flac: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     error = refusal(silent_flac)
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05
     assert (error.code, error.reason) == ("audio_too_long", "too_long")
     assert "10800.0 s" in str(error)
     assert "600 s" in str(error)

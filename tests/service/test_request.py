@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,11 +22,9 @@ TOO_LONG = (413, "audio_too_long")
 
 
 @pytest.fixture(autouse=True)
-def _quick_and_without_harm(client: TestClient, low: bytes) -> Iterator[None]:
-    """Whatever was sent was answered within a second, and the next request is served."""
-    began = time.monotonic()
+def _without_harm(client: TestClient, low: bytes) -> Iterator[None]:
+    """Whatever was sent was answered, and the next request is served (benchmarks/caches.py says how soon)."""
     yield
-    assert time.monotonic() - began < 2  # a second, and room for a busy machine
     assert form(client, low, labels=["low", "high"]).status_code == 200
 
 
