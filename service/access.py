@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.classify import Timings
+from service.logs import REQUEST_ID
 from service.metrics import IN_PROGRESS, REJECTED, REQUEST_DURATION, STAGE_DURATION
 from service.problems import Code, Problem, respond
 from service.settings import Settings
@@ -23,7 +24,7 @@ from service.traces import Traces
 
 log = logging.getLogger("anysound.access")
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+HARMLESS_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 BUSY_S = 1
 """When to come back while too many bodies are in memory; they are gone with the requests they belong to."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
@@ -41,7 +42,7 @@ OWN_SCRIPTS = "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'"
 def request_id(headers: Headers) -> str:
     """The caller's id where it is harmless, else a new one."""
     given = headers.get("x-request-id", "")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if HARMLESS_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def route_of(scope: Scope) -> str:
@@ -85,6 +86,7 @@ class Access:
             await self.app(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, self.settings.max_upload_bytes, self.in_flight)
+        REQUEST_ID.set(exchange.id)
         IN_PROGRESS.inc()
         try:
             async with asyncio.timeout(self.settings.request_timeout_s):
@@ -94,7 +96,7 @@ class Access:
         except TimeoutError:
             await exchange.end_with(Problem(Code.DEADLINE_EXCEEDED, "The request took too long."))
         except Exception:
-            log.exception("request %s failed", exchange.id)
+            log.exception("the request failed")
             await exchange.end_with(Problem(Code.INTERNAL, "The service failed."))
         finally:
             IN_PROGRESS.dec()

@@ -29,6 +29,7 @@ from service.embedding import (
     Vectors,
     WorkerUnavailable,
 )
+from service.logs import REQUEST_ID
 from service.stats import WorkerStats
 from service.transport import (
     Audio,
@@ -209,7 +210,8 @@ class WorkerClient:
         if len(payload) > link.max_payload_bytes:
             raise Overloaded("more audio than the queue can ever hold", link.startup_s)
         number = next(self._ids)
-        message = Audio(number, len(windows), priority.value, deadline, None if reservation is None else reservation.id)
+        reserved = None if reservation is None else reservation.id
+        message = Audio(number, len(windows), priority.value, deadline, reserved, REQUEST_ID.get())
         link.load += len(windows)
         try:
             return await self._embedded(link, message, deadline, payload)
@@ -222,7 +224,7 @@ class WorkerClient:
         link = self._least_loaded()
         if not prompts:
             return Embedded(np.zeros((0, self.info.config.joint_dim), np.float32), 0.0, 0.0)
-        message = Text(next(self._ids), len(prompts), priority.value, deadline)
+        message = Text(next(self._ids), len(prompts), priority.value, deadline, REQUEST_ID.get())
         return await self._embedded(link, message, deadline, json.dumps(list(prompts)).encode())
 
     async def _embedded(self, link: Link, message: Audio | Text, deadline: float, payload: Buffer) -> Embedded:

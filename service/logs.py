@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+"""X-Request-ID of the request that is being worked on, in whichever process; empty where there is none."""
+
+
+@contextmanager
+def of_request(request_id: str) -> Iterator[None]:
+    """What is logged meanwhile says that it is about this request."""
+    token = REQUEST_ID.set(request_id)
+    try:
+        yield
+    finally:
+        REQUEST_ID.reset(token)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people; a line about a request begins with its id."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        if (request_id := REQUEST_ID.get()) and not hasattr(record, "fields"):
+            record.message = f"request_id={request_id} {record.message}"
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):
-    """`ts`, `level`, `logger`, then the record's `fields` where it has some, else its `message`."""
+    """`ts`, `level`, `logger`, then the record's `fields` where it has some, else its request's id and `message`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -16,7 +44,11 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
         }
-        line |= getattr(record, "fields", None) or {"message": record.getMessage()}
+        if (fields := getattr(record, "fields", None)) is not None:
+            line |= fields
+        else:
+            line |= {"request_id": request_id} if (request_id := REQUEST_ID.get()) else {}
+            line["message"] = record.getMessage()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
@@ -28,5 +60,5 @@ def configure(log_format: str) -> None:
     if log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        handler.setFormatter(TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

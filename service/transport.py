@@ -50,13 +50,17 @@ class Release:
 
 @dataclass(frozen=True)
 class Audio:
-    """API process → worker, with the windows float32 [rows, samples]. Answered with Done or Failed."""
+    """API process → worker, with the windows float32 [rows, samples]. Answered with Done or Failed.
+
+    `request_id` is the HTTP request's, for the worker's log lines.
+    """
 
     id: int
     rows: int
     priority: str
     deadline: float
     reservation: int | None = None
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Text:
     rows: int
     priority: str
     deadline: float
+    request_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from service.batching import Batch, BatchQueue, Kind, Limits, Refused, Request
 from service.drain import DrainModel
 from service.embedding import ModelInfo, Priority, Vectors
 from service.isolation import DeviceFault, Outcome, embed_each
+from service.logs import of_request
 from service.stats import WorkerStats
 from service.transport import (
     Audio,
@@ -90,6 +91,7 @@ class Job:
     items: Vectors | list[str]
     vectors: Vectors
     left: int
+    request_id: str
 
 
 @dataclass(slots=True)
@@ -308,7 +310,8 @@ class Worker:
             kind, costs = Kind.TEXT, [token_cost(prompt, self.max_tokens) for prompt in items]
             reservation = None
         key = (client, message.id)
-        job = Job(client, message.id, items, np.zeros((len(items), self.model.dim), np.float32), len(items))
+        vectors = np.zeros((len(items), self.model.dim), np.float32)
+        job = Job(client, message.id, items, vectors, len(items), message.request_id)
         request = Request(
             key, kind, Priority(message.priority), costs, message.deadline, now, job, reservation=reservation
         )
@@ -351,7 +354,8 @@ class Worker:
             if (job.client, job.id) not in self._jobs:
                 continue
             if (reason := outcome.failed.get(row)) is not None:
-                log.warning("an item was rejected: %s", reason)
+                with of_request(job.request_id):
+                    log.warning("an item was rejected: %s", reason)
                 self.stats.rejected_items += 1
                 self._fail(item.request, "rejected_item", "the model cannot embed this item")
                 continue

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service import engine, processes, supervisor, worker
+from service import engine, logs, processes, supervisor, worker
 from service.embedding import Vectors
 
 RAISES = 0.5
@@ -41,4 +41,5 @@ if __name__ == "__main__":
         supervisor.module = module  # type: ignore[attr-defined]
         sys.exit(supervisor.main(sys.argv[2:]))
     engine.Engine = FaultyEngine  # type: ignore[misc]
+    logs.configure("text")
     sys.exit(worker.main(sys.argv[1:]))

@@ -34,6 +34,7 @@ class Service:
 
     supervisor: subprocess.Popen[bytes]
     address: str
+    log: Path
 
     def processes(self, module: str) -> list[int]:
         """Process ids of the children that run a module, in the order they were started."""
@@ -68,7 +69,7 @@ def running(model: Path, log: Path, *flags: str) -> Iterator[Service]:
     command = [sys.executable, "-m", "tests.service.faulty", *serve]
     with log.open("wb") as errors, subprocess.Popen(command, cwd=ROOT, stderr=errors) as supervisor:
         try:
-            service = Service(supervisor, listening(log))
+            service = Service(supervisor, listening(log), log)
             for _ in range(20):  # each answered by any of the API processes
                 until_ready(service.address)
             yield service
@@ -192,11 +193,12 @@ async def test_a_clip_that_crashes_the_forward_pass_fails_alone(service: Service
     async with load(service, clip) as clients, httpx2.AsyncClient(base_url=service.address, timeout=30) as client:
         await clients.until_served()
         alone = await classify(client, constant(RAISES))
-        mixed = await client.post("/v1/classify", files=files, data=FORM)
+        mixed = await client.post("/v1/classify", files=files, data=FORM, headers={"X-Request-ID": "mixed-1"})
         await clients.until_served()
     assert (alone.status_code, alone.json()["code"]) == (415, "unsupported_audio")
     assert mixed.status_code == 200
     assert ["error" in result for result in mixed.json()["results"]] == [False, True, False]
+    assert "anysound.worker request_id=mixed-1 an item was rejected" in service.log.read_text()
     assert set(clients.statuses) == {200}
     assert not clients.errors
     assert service.processes("tests.service.faulty") == [worker]
