@@ -85,7 +85,9 @@ class Bench:
             "bare model", name, "bare", pace.batch, 0, 0, 0, 0, pace.clips_s, pace.p50, nan, nan, nan, nan
         )
         self.report.measurements.append(Measurement(**{**vars(row), "cpu_ms": {"forward": pace.cpu_ms}}))
-        self.say(f"{name} bare model, batch {pace.batch}: {pace.clips_s:.1f} clips/s, {pace.p50:.1f} ms a batch")
+        self.say(
+            f"{name} bare model, {pace.streams} x batch {pace.batch}: {pace.clips_s:.1f} clips/s, {pace.p50:.1f} ms a batch"
+        )
 
     def check(self, what: str, measured: str, wanted: str, holds: bool) -> None:
         self.report.checks.append(Check(what, measured, wanted, holds))
@@ -125,10 +127,11 @@ class Bench:
             peak = 0.0
             ratios: list[float] = []
             added: list[float] = []
+            part_s = options.seconds / 4
             for clients in options.clients:
-                before, alone = bare.pace(best.batch, options.seconds / 4), bare.pace(1, options.seconds / 4)
+                before, alone = bare.pace(best.batch, best.streams, part_s), bare.pace(1, 1, part_s)
                 measured = self.load(running, name, clients=clients)
-                after = bare.pace(best.batch, options.seconds / 4)
+                after = bare.pace(best.batch, best.streams, part_s)
                 limit = statistics.mean((before.clips_s, after.clips_s))
                 ratios.append(measured.clips_s / limit)
                 added.append(measured.p50 - alone.p50)

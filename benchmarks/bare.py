@@ -1,51 +1,65 @@
 """The limit: the service's own forward pass in a loop, without HTTP, decoding or scores around it.
 
-`python -m benchmarks.bare --model DIR CLIP...` waits for lines `BATCH SECONDS` on standard input and answers each with
-a line of JSON. It sleeps in between, so that it can stand beside the service in one run.
+`python -m benchmarks.bare --model DIR CLIP...` waits for lines `BATCH STREAMS SECONDS` on standard input and answers each
+with a line of JSON. It sleeps in between, so that it can stand beside the service in one run.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from model.memory import keep_freed_memory
+
 from service.supervisor import THREADS
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
+BATCHES = (1, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Of batches of one size: clips a second over all, and the median duration and processor time of a batch in ms."""
+    """Of batches of one size, `streams` of them at once: clips a second over all, and the median duration of a batch and
+    the processor time of a clip in ms."""
 
     batch: int
+    streams: int
     clips_s: float
     p50: float
     cpu_ms: float
 
 
-def pace(embed: Callable[[Sequence[Any]], Any], windows: Sequence[Any], batch: int, seconds: float) -> Pace:
-    """Run batches for about so many seconds, at least three."""
+def pace(
+    embed: Callable[[Sequence[Any]], Any], windows: Sequence[Any], batch: int, streams: int, seconds: float
+) -> Pace:
+    """Run batches for about so many seconds, at least three in each stream."""
+
+    def stream() -> list[float]:
+        durations: list[float] = []
+        while sum(durations) < seconds or len(durations) < 3:
+            began = time.perf_counter()
+            embed(windows[:batch])
+            durations.append(time.perf_counter() - began)
+        return durations
+
     embed(windows[:batch])
-    durations: list[float] = []
     cpu = time.process_time()
-    while sum(durations) < seconds or len(durations) < 3:
-        began = time.perf_counter()
-        embed(windows[:batch])
-        durations.append(time.perf_counter() - began)
+    with ThreadPoolExecutor(streams) as threads:
+        durations = [future.result() for future in [threads.submit(stream) for _ in range(streams)]]
     cpu = time.process_time() - cpu
-    median = sorted(durations)[len(durations) // 2]
-    clips = batch * len(durations)
-    return Pace(batch, clips / sum(durations), 1e3 * median, 1e3 * cpu / clips)
+    every = sorted(itertools.chain.from_iterable(durations))
+    clips_s = sum(batch * len(each) / sum(each) for each in durations)
+    return Pace(batch, streams, clips_s, 1e3 * every[len(every) // 2], 1e3 * cpu / (batch * len(every)))
 
 
 class Bare:
@@ -61,7 +75,9 @@ class Bare:
             text=True,
             env={**os.environ, **THREADS},  # as the worker has it
         )
-        self.dtype: str = json.loads(self._answer())
+        about = json.loads(self._answer())
+        self.dtype: str = about["dtype"]
+        self.streams: int = about["streams"]
 
     def __enter__(self) -> Bare:
         return self
@@ -73,15 +89,16 @@ class Bare:
         self._process.stdin.close()
         self._process.wait()
 
-    def pace(self, batch: int, seconds: float) -> Pace:
+    def pace(self, batch: int, streams: int, seconds: float) -> Pace:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{batch} {seconds}\n")
+        self._process.stdin.write(f"{batch} {streams} {seconds}\n")
         self._process.stdin.flush()
         return Pace(**json.loads(self._answer()))
 
     def best(self, seconds: float) -> Pace:
-        """At the batch size with the most clips a second."""
-        return max((self.pace(batch, seconds) for batch in BATCHES), key=lambda pace: pace.clips_s)
+        """At the batch size and number of streams with the most clips a second."""
+        tried = [self.pace(batch, streams, seconds) for streams in {1, self.streams} for batch in BATCHES]
+        return max(tried, key=lambda pace: pace.clips_s)
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -98,6 +115,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path)
     options = parser.parse_args()
 
+    keep_freed_memory()  # as the worker does
     from model.audio import load
     from model.checkpoint import DEFAULT
     from model.windows import cut
@@ -113,10 +131,11 @@ def main() -> None:
         windows.append(cuts[0])
     while len(windows) < max(BATCHES):
         windows += windows
-    print(json.dumps(engine.dtype), flush=True)
+    print(json.dumps({"dtype": engine.dtype, "streams": engine.streams}), flush=True)
     for line in sys.stdin:
-        batch, seconds = line.split()
-        print(json.dumps(vars(pace(engine.embed_audio, windows, int(batch), float(seconds)))), flush=True)
+        batch, streams, seconds = line.split()
+        measured = pace(engine.embed_audio, windows, int(batch), int(streams), float(seconds))
+        print(json.dumps(vars(measured)), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from model.memory import keep_freed_memory
 
 from model.audio import AudioError, Limits, load
 from model.config import FrontEndConfig, Padding
@@ -85,6 +86,7 @@ class DecoderDied(Exception):
 
 def _sandbox() -> None:
     """Give up what decoding does not need."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

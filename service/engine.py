@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import logging
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +27,13 @@ from service.isolation import DeviceFault, OutOfMemory
 Dtype = Literal["float32", "bfloat16"]
 """What the audio encoder computes in. Prompts are always embedded in float32."""
 
-CPU_BATCH = 8
+CPU_BATCH = 16
 """Windows a batch on a CPU: more of them no longer fit its caches and are not faster (docs/performance.md)."""
 GPU_BATCH = 64
+GPU_STREAMS = 2
+"""One batch is copied while the other is computed."""
+
+TRIALS = 3
 
 log = logging.getLogger("anysound.worker")
 
@@ -45,12 +51,18 @@ class Engine:
 
     With `auto`, the audio encoder computes in bfloat16 where that is faster and was found here and now to change no
     score by more than `parity.ALLOWED`; else in float32.
+
+    As many threads as `streams` may embed at once. On a CPU there is one for each core: batches on a core each never wait
+    for one another, as the threads of one batch do after every layer. A batch that is alone takes the number of threads
+    that was the fastest here and now.
     """
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: Dtype | Literal["auto"] = "auto") -> None:
         self.device = torch.device(device)
-        if self.device.type == "cpu":
-            torch.set_num_threads(cores())
+        self.streams = GPU_STREAMS if self.device.type == "cuda" else cores()
+        self._threads_alone = cores()
+        self._running = 0
+        self._lock = threading.Lock()
         checkpoint = load(folder, self.device)
         self.dim = checkpoint.config.joint_dim
         self.window_samples = checkpoint.config.front_end.window_samples
@@ -62,9 +74,25 @@ class Engine:
             self._lower_if_equal(checkpoint)
         else:
             self._lower(dtype)
+        if self.device.type == "cpu":
+            self._threads_alone = self._fastest_alone()
         self.info = ModelInfo(
             checkpoint.config, checkpoint.fingerprint, checkpoint.logit_scale, str(self.device), self.dtype
         )
+
+    def _fastest_alone(self) -> int:
+        """Threads, one or one a core, that embed a single window first: small layers do not pay for a second thread."""
+        window = np.zeros((1, self.window_samples), np.float32)
+        took: dict[int, float] = {}
+        for threads in sorted({1, cores()}):
+            self._threads_alone = threads
+            runs = []
+            for _ in range(TRIALS):
+                began = time.perf_counter()
+                self.embed_audio(window)
+                runs.append(time.perf_counter() - began)
+            took[threads] = min(runs)
+        return min(took, key=took.__getitem__)
 
     def _lower(self, dtype: Dtype) -> None:
         prepare(self._clap.audio_encoder, getattr(torch, dtype))
@@ -110,6 +138,11 @@ class Engine:
 
     @contextmanager
     def _run(self, *, bf16: bool) -> Iterator[None]:
+        with self._lock:
+            self._running += 1
+            alone = self._running == 1
+        if self.device.type == "cpu":
+            torch.set_num_threads(self._threads_alone if alone else 1)  # of this thread's work
         try:
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
                 yield
@@ -123,6 +156,9 @@ class Engine:
             if self.device.type == "cuda" and _faulted(error):
                 raise DeviceFault(str(error)) from error
             raise
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def _free(self) -> None:
         gc.collect()

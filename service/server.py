@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from model.memory import keep_freed_memory
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import lifeline, logs
@@ -120,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("endpoints", nargs="+", help="ipc:// addresses of the workers")
     options = parser.parse_args(arguments)
 
+    keep_freed_memory()
     bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
     from service.app import create_app
 

@@ -1,7 +1,8 @@
 """The worker process: one device, one model, one queue. `python -m service.worker --help`.
 
 The main thread talks to the API processes and keeps the queue; compute threads take batches and run the model, so
-that the device never waits for a socket. On a GPU two of them keep two batches in flight: one copies, one computes.
+that the device never waits for a socket. There are as many as the engine has streams: on a GPU two, of which one copies
+while the other computes, on a CPU one for each core.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import zmq
+from model.memory import keep_freed_memory
 
 from service import lifeline, logs
 from service.batching import Batch, BatchQueue, Kind, Limits, Refused, Request
@@ -417,6 +419,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lifeline", type=int, help="descriptor of a socket; the worker ends when its other end does")
     options = parser.parse_args(arguments)
 
+    keep_freed_memory()
     began = time.monotonic()
     bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
     from model.checkpoint import DEFAULT, CheckpointError
@@ -436,7 +439,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine,
         options.endpoint,
         limits,
-        in_flight=2 if engine.device.type == "cuda" else 1,
+        in_flight=engine.streams,
         stats_file=options.stats_file,
         restarts=options.restarts,
     )
