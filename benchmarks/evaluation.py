@@ -1,19 +1,21 @@
 """Zero-shot evaluation against the bare encoder: `python -m benchmarks.evaluation [--clips 2000] [--encoder cnn14]`.
 
 Five-second clips in ESC-50's layout and format (44.1 kHz, 16 bit), every one another, are read, hashed, resampled,
-embedded, kept and scored. The bare encoder is given windows that lie in memory. Both take turns, so that whatever else
-the machine does falls on both alike; resident memory is read after each turn. Processor time says what the clock can't
-where others work beside it. The smaller the encoder, the more reading weighs.
+embedded, kept and scored. The bare encoder is given windows that lie in memory: one call at a time, as a script does
+it, with the batch that suits that best, and as many at once as evaluation. All take turns, so that whatever else the
+machine does falls on each alike; resident memory is read after each turn. Processor time says what the clock can't
+where others work beside it. The smaller the encoder, the more reading weighs: what a clip costs is printed by part.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,19 +27,23 @@ import soundfile
 from rich.console import Console
 
 from evaluation.embeddings import encode
-from evaluation.encoder import Encoder
+from evaluation.encoder import BatchSize, Encoder
 from evaluation.store import Store
-from evaluation.task import DataSet
+from evaluation.task import Clip, DataSet
 from evaluation.tasks import TASKS
 from evaluation.tasks.esc50 import CLASSES
 from evaluation.zero_shot import zero_shot
+from model.audio import read, resample
 from model.checkpoint import DEFAULT, Checkpoint, load
 from model.clap import Clap
 from model.config import Cnn14Config, FrontEndConfig, ProjectionConfig
-from model.windows import Samples
+from model.memory import keep_freed_memory
+from model.windows import Samples, cut
 
 RATE = 44_100
 TURNS = 10
+PARTS = 200
+STEPS = ("file", "hash", "decode", "resample", "cut")
 out = Console(markup=False, highlight=False)
 
 
@@ -60,12 +66,19 @@ def resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def settle(encoder: Encoder, windows: Samples) -> None:
-    """Let the encoder find its batch before anything is timed."""
-    for _ in range(30):
-        if encoder.batch.settled:
-            return
-        encoder(windows[: encoder.batch.size])
+def one_call(encoder: Encoder, windows: Samples, count: int) -> None:
+    """The encoder alone on `count` windows, in the batches it chose, one after the other."""
+    size = encoder.batch.size
+    for start in range(0, count, size):
+        encoder(windows[: min(size, count - start)])
+
+
+def at_once(encoder: Encoder, windows: Samples, count: int) -> None:
+    """The encoder alone on `count` windows, as many batches at once as evaluation runs."""
+    size = encoder.batch.size
+    with encoder.running() as lanes:
+        for _ in lanes.map(encoder, [windows[: min(size, count - start)] for start in range(0, count, size)]):
+            pass
 
 
 def with_cnn14(bundled: Checkpoint) -> Checkpoint:
@@ -107,53 +120,78 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=2_000)
     parser.add_argument("--encoder", choices=("bundled", "cnn14"), default="bundled")
     arguments = parser.parse_args()
+    keep_freed_memory()
     checkpoint = load(DEFAULT) if arguments.encoder == "bundled" else with_cnn14(load(DEFAULT))
     encoder = Encoder(checkpoint)
     window = checkpoint.config.front_end.window_samples
     windows = (np.random.default_rng(1).standard_normal((64, window)) * 0.1).astype(np.float32)
-    settle(encoder, windows)
-    out.print(f"{checkpoint.config.name} on {encoder.device}, {encoder.precision}, batches of {encoder.batch.size}")
-    ratios = []
-    bare_all, evaluation_all = Cost(), Cost()
+    alone = Encoder(checkpoint)
+    alone.batch = BatchSize(limit=32)
+    for bare, one in ((at_once, encoder), (one_call, alone)):
+        while not one.batch.settled:
+            bare(one, windows, 4 * one.lanes * one.batch.size)
+    out.print(
+        f"{checkpoint.config.name} on {encoder.device}, {encoder.precision}, batches of {encoder.batch.size}, "
+        f"{encoder.lanes} at once; one call: batches of {alone.batch.size}",
+        soft_wrap=True,
+    )
+    costs = {name: Cost() for name in ("one call", "at once", "evaluation")}
+    ratios: dict[str, list[float]] = {"one call": [], "at once": []}
     with tempfile.TemporaryDirectory() as folder:
         data_set = make_clips(Path(folder) / "data", arguments.clips)
         part = len(data_set.clips) // TURNS
         with Store(Path(folder) / "cache", checkpoint.fingerprint, encoder.precision) as store:
             for turn in range(TURNS):
                 clips = data_set.clips[turn * part : (turn + 1) * part]
-                bare, evaluation = Cost(), Cost()
-                for cost, count, work in (
-                    (bare, part // 2, partial(repeat, encoder, windows, part // 2)),
-                    (evaluation, part, partial(encode, encoder, clips, store)),
-                    (bare, part - part // 2, partial(repeat, encoder, windows, part - part // 2)),
+                here = {name: Cost() for name in costs}
+                for name, count, work in (
+                    ("one call", part // 2, partial(one_call, alone, windows, part // 2)),
+                    ("at once", part // 2, partial(at_once, encoder, windows, part // 2)),
+                    ("evaluation", part, partial(encode, encoder, clips, store)),
+                    ("at once", part - part // 2, partial(at_once, encoder, windows, part - part // 2)),
+                    ("one call", part - part // 2, partial(one_call, alone, windows, part - part // 2)),
                 ):
-                    cost.add(count, work)
-                bare_all, evaluation_all = bare_all + bare, evaluation_all + evaluation
-                ratios.append(evaluation.pace / bare.pace)
-                out.print(
-                    f"{(turn + 1) * part} clips: {evaluation.pace:.1f} clips/s, bare {bare.pace:.1f} windows/s, "
-                    f"ratio {ratios[-1]:.3f}, resident {resident_mib():.0f} MiB",
-                    soft_wrap=True,
-                )
+                    here[name].add(count, work)
+                costs = {name: cost + here[name] for name, cost in costs.items()}
+                for name, values in ratios.items():
+                    values.append(here["evaluation"].pace / here[name].pace)
+                paces = ", ".join(f"{name} {cost.pace:.1f}/s" for name, cost in here.items())
+                out.print(f"{(turn + 1) * part} clips: {paces}, resident {resident_mib():.0f} MiB", soft_wrap=True)
             again = Cost()
             again.add(
                 len(data_set.clips),
                 lambda: zero_shot(checkpoint, data_set, encode(encoder, data_set.clips, store)),
             )
-    out.print(
-        f"ratio: median {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})\n"
-        f"processor time: {evaluation_all.milliseconds:.2f} ms a clip, bare {bare_all.milliseconds:.2f} ms a window, "
-        f"ratio {bare_all.milliseconds / evaluation_all.milliseconds:.3f}\n"
-        f"all {len(data_set.clips)} again, from the cache, and scored: {again.wall:.1f} s",
-        soft_wrap=True,
-    )
+        parts = by_part(data_set.clips[:PARTS], checkpoint.config.front_end)
+    evaluation = costs["evaluation"].milliseconds
+    for name, values in ratios.items():
+        out.print(
+            f"evaluation against the bare encoder, {name}: median {statistics.median(values):.3f} "
+            f"({min(values):.3f} to {max(values):.3f}); processor time {evaluation:.2f} ms a clip and "
+            f"{costs[name].milliseconds:.2f} ms a window: {costs[name].milliseconds / evaluation:.3f}",
+            soft_wrap=True,
+        )
+    out.print(f"processor time of a clip in one thread: {parts}", soft_wrap=True)
+    out.print(f"all {len(data_set.clips)} again, from the cache, and scored: {again.wall:.1f} s")
 
 
-def repeat(encoder: Encoder, windows: Samples, count: int) -> None:
-    """The encoder alone on `count` windows, in the batches it chose."""
-    size = encoder.batch.size
-    for start in range(0, count, size):
-        encoder(windows[: min(size, count - start)])
+def by_part(clips: Sequence[Clip], front_end: FrontEndConfig) -> str:
+    """Processor milliseconds of each step before the encoder."""
+    spent = np.zeros(len(STEPS))
+    for clip in clips:
+        marks = [time.process_time()]
+        data = clip.path.read_bytes()
+        marks.append(time.process_time())
+        hashlib.sha256(data).digest()
+        marks.append(time.process_time())
+        waveform = read(data)
+        marks.append(time.process_time())
+        samples = resample(waveform.samples, waveform.rate, front_end.sample_rate)
+        marks.append(time.process_time())
+        cut(samples, front_end.window_samples, front_end.window_hop_samples, front_end.padding)
+        marks.append(time.process_time())
+        spent += np.diff(marks)
+    return ", ".join(f"{name} {took / len(clips) * 1e3:.2f} ms" for name, took in zip(STEPS, spent, strict=True))
 
 
 if __name__ == "__main__":

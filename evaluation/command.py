@@ -27,6 +27,7 @@ from evaluation.task import LayoutError
 from evaluation.tasks import SUITES, TASKS
 from evaluation.zero_shot import zero_shot
 from model.checkpoint import DEFAULT, Checkpoint, CheckpointError, load
+from model.memory import keep_freed_memory
 from model.prompts import check_template
 
 FINE_TUNE = "fine-tune"
@@ -82,6 +83,7 @@ def evaluate(
     """
     names = chosen(task, suite)
     check(data, template, probes)
+    keep_freed_memory()
     checkpoint = opened(model)
     encoder = Encoder(checkpoint, device)
     tasks: list[TaskReport] = []

@@ -1,4 +1,4 @@
-"""Clips to embeddings: threads read ahead while the encoder runs, and what is in the store is not computed again."""
+"""Clips to embeddings: threads read ahead while others encode, and what is in the store is not computed again."""
 
 from __future__ import annotations
 
@@ -102,48 +102,53 @@ def loaded(clips: Sequence[Clip], front_end: FrontEndConfig, known: set[bytes], 
                 future.cancel()
 
 
+def vectors_of(encoder: Encoder, batch: Sequence[tuple[bytes, Samples]]) -> list[tuple[bytes, Embeddings]]:
+    """What the store keeps of each clip: its embedding, and its windows' features averaged."""
+    joint, features = encoder(np.concatenate([windows for _, windows in batch]))
+    vectors, start = [], 0
+    for digest, windows in batch:
+        part = slice(start, start + len(windows))
+        vectors.append((digest, np.concatenate([clip_embedding(joint[part]), features[part].mean(axis=0)])))
+        start += len(windows)
+    return vectors
+
+
 def encode(encoder: Encoder, clips: Sequence[Clip], store: Store, progress: Progress | None = None) -> Encoded:
     """Embed every clip once. A clip's embedding does not depend on its neighbours.
 
     Raises TooFewRead where more than half of the clips can't be read.
     """
     bar = progress.add_task("embedding", total=len(clips)) if progress else None
+    front_end = encoder.checkpoint.config.front_end
     joint_dim = encoder.checkpoint.config.joint_dim
     known = store.digests()
     digests: dict[int, bytes] = {}
     unreadable: list[str] = []
-    computed = 0
-    waiting: list[tuple[bytes, Samples]] = []
     queued: set[bytes] = set()
-
-    def flush() -> None:
-        nonlocal computed
-        joint, features = encoder(np.concatenate([windows for _, windows in waiting]))
-        rows, start = [], 0
-        for digest, windows in waiting:
-            part = slice(start, start + len(windows))
-            rows.append((digest, np.concatenate([clip_embedding(joint[part]), features[part].mean(axis=0)])))
-            start += len(windows)
-        store.add(rows)
-        computed += len(rows)
-        waiting.clear()
-        queued.clear()
-
-    front_end = encoder.checkpoint.config.front_end
-    for index, clip in enumerate(loaded(clips, front_end, known, ahead=2 * encoder.batch.limit)):
-        if clip.error:
-            unreadable.append(f"{clips[index].name}: {clip.error}")
-        else:
-            digests[index] = clip.digest
-            if clip.windows is not None and clip.digest not in queued:
-                waiting.append((clip.digest, clip.windows))
-                queued.add(clip.digest)
-            if sum(len(windows) for _, windows in waiting) >= encoder.batch.size:
-                flush()
-        if progress and bar is not None:
-            progress.advance(bar)
-    if waiting:
-        flush()
+    batch: list[tuple[bytes, Samples]] = []
+    running: deque[Future[list[tuple[bytes, Embeddings]]]] = deque()
+    ahead = 2 * encoder.batch.limit * encoder.lanes
+    with encoder.running() as lanes:
+        for index, clip in enumerate(loaded(clips, front_end, known, ahead)):
+            if clip.error:
+                unreadable.append(f"{clips[index].name}: {clip.error}")
+            else:
+                digests[index] = clip.digest
+                if clip.windows is not None and clip.digest not in queued:
+                    batch.append((clip.digest, clip.windows))
+                    queued.add(clip.digest)
+                if sum(len(windows) for _, windows in batch) >= encoder.batch.size:
+                    running.append(lanes.submit(vectors_of, encoder, batch))
+                    batch = []
+            # One batch waits, so that no lane does.
+            if len(running) > encoder.lanes + 1:
+                store.add(running.popleft().result())
+            if progress and bar is not None:
+                progress.advance(bar)
+        if batch:
+            running.append(lanes.submit(vectors_of, encoder, batch))
+        while running:
+            store.add(running.popleft().result())
     if len(digests) * 2 < len(clips) or not digests:
         raise TooFewRead(f"{len(unreadable):,} of {len(clips):,} clips can't be read; the first: {unreadable[0]}")
     vectors = np.stack([store.get(digest) for digest in digests.values()])
@@ -153,5 +158,5 @@ def encode(encoder: Encoder, clips: Sequence[Clip], store: Store, progress: Prog
         vectors[:, joint_dim:],
         tuple(digests.values()),
         tuple(unreadable),
-        computed,
+        len(queued),
     )

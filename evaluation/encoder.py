@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,17 +26,29 @@ TOLERANCE = 5e-3
 """bf16 is used where no value of a unit-length embedding moves by more; the service promises the same."""
 
 
+LANES = 4
+"""At most so many batches at once on CPU; each has an even share of the compute threads."""
+
+
 @dataclass
 class BatchSize:
-    """Doubles while the larger batch is faster, halves when memory runs out; learned from the work itself."""
+    """Doubles while the larger batch is faster, halves when memory runs out; learned from the work itself.
+
+    Used by several threads.
+    """
 
     size: int = 8
     limit: int = 256
     settled: bool = False
     rates: dict[int, list[float]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def took(self, windows: int, seconds: float) -> None:
         """Note a batch of `windows`; after two at the present size, decide."""
+        with self.lock:
+            self._learn(windows, seconds)
+
+    def _learn(self, windows: int, seconds: float) -> None:
         if self.settled or windows != self.size:
             return
         here = self.rates.setdefault(self.size, [])
@@ -66,7 +82,10 @@ class Encoder:
         checkpoint.model.to(self.device)
         self.network = copy.deepcopy(checkpoint.model.audio_encoder)
         prepare(self.network, torch.float32)
-        self.batch = BatchSize(limit=32 if self.device.type == "cpu" else 256)
+        on_cpu = self.device.type == "cpu"
+        self.lanes = min(torch.get_num_threads(), LANES) if on_cpu else 1
+        # Together the lanes hold as much as one batch of 32.
+        self.batch = BatchSize(limit=32 // self.lanes if on_cpu else 256)
         self.precision: Precision = "fp32"
         self.precision = precision or self.verified()
 
@@ -80,6 +99,21 @@ class Encoder:
         whole, _ = self.forward(noise, "fp32")
         half, _ = self.forward(noise, "bf16")
         return "bf16" if float(np.abs(whole - half).max()) <= TOLERANCE else "fp32"
+
+    @contextmanager
+    def running(self) -> Iterator[Executor]:
+        """Threads to call this in, a batch in each.
+
+        On CPU the cores do more with a batch each than with a share of every operation of one batch: threads of an
+        operation wait for each other some fifty times a window.
+        """
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads // self.lanes))  # counts for threads that begin after it
+        try:
+            with ThreadPoolExecutor(self.lanes, "encode") as pool:
+                yield pool
+        finally:
+            torch.set_num_threads(threads)
 
     @torch.inference_mode()
     def forward(self, windows: Samples, precision: Precision) -> tuple[Embeddings, Embeddings]:
