@@ -85,9 +85,8 @@ class Bench:
             "bare model", name, "bare", pace.batch, 0, 0, 0, 0, pace.clips_s, pace.p50, nan, nan, nan, nan
         )
         self.report.measurements.append(Measurement(**{**vars(row), "cpu_ms": {"forward": pace.cpu_ms}}))
-        self.say(
-            f"{name} bare model, {pace.streams} x batch {pace.batch}: {pace.clips_s:.1f} clips/s, {pace.p50:.1f} ms a batch"
-        )
+        what = f"{name} bare model, {pace.streams} x batch {pace.batch}"
+        self.say(f"{what}: {pace.clips_s:.1f} clips/s, {pace.p50:.1f} ms a batch")
 
     def check(self, what: str, measured: str, wanted: str, holds: bool) -> None:
         self.report.checks.append(Check(what, measured, wanted, holds))

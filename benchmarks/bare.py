@@ -1,7 +1,7 @@
 """The limit: the service's own forward pass in a loop, without HTTP, decoding or scores around it.
 
-`python -m benchmarks.bare --model DIR CLIP...` waits for lines `BATCH STREAMS SECONDS` on standard input and answers each
-with a line of JSON. It sleeps in between, so that it can stand beside the service in one run.
+`python -m benchmarks.bare --model DIR CLIP...` waits for lines `BATCH STREAMS SECONDS` on standard input and answers
+each with a line of JSON. It sleeps in between, so that it can stand beside the service in one run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Any
 
 from model.memory import keep_freed_memory
-
 from service.supervisor import THREADS
 
 BATCHES = (1, 4, 8, 16, 32, 64)
@@ -29,8 +28,8 @@ BATCHES = (1, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Pace:
-    """Of batches of one size, `streams` of them at once: clips a second over all, and the median duration of a batch and
-    the processor time of a clip in ms."""
+    """Of batches of one size, `streams` of them at once: clips a second over all, in ms the median duration of a batch
+    and the processor time of a clip."""
 
     batch: int
     streams: int

@@ -26,16 +26,18 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from model.memory import keep_freed_memory
 
 from model.audio import AudioError, Limits, load
 from model.config import FrontEndConfig, Padding
+from model.memory import keep_freed_memory
 from model.windows import cut
 from service.seccomp import confine
 
 T = TypeVar("T")
 
 MEMORY_BYTES = 3 << 30
+SPARE_BYTES = 64 << 20
+"""Of freed memory that a decoder keeps for its next clips."""
 CPU_S = 20
 WALL_S = 30.0
 PR_SET_PDEATHSIG = 1
@@ -86,7 +88,7 @@ class DecoderDied(Exception):
 
 def _sandbox() -> None:
     """Give up what decoding does not need."""
-    keep_freed_memory()
+    keep_freed_memory(SPARE_BYTES)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -52,9 +52,9 @@ class Engine:
     With `auto`, the audio encoder computes in bfloat16 where that is faster and was found here and now to change no
     score by more than `parity.ALLOWED`; else in float32.
 
-    As many threads as `streams` may embed at once. On a CPU there is one for each core: batches on a core each never wait
-    for one another, as the threads of one batch do after every layer. A batch that is alone takes the number of threads
-    that was the fastest here and now.
+    As many threads as `streams` may embed at once. On a CPU there is one for each core: batches on a core each never
+    wait for one another, as the threads of one batch do after every layer. A batch that is alone takes the number of
+    threads that was the fastest here and now.
     """
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: Dtype | Literal["auto"] = "auto") -> None:
@@ -82,7 +82,7 @@ class Engine:
 
     def _fastest_alone(self) -> int:
         """Threads, one or one a core, that embed a single window first: small layers do not pay for a second thread."""
-        window = np.zeros((1, self.window_samples), np.float32)
+        window = [np.zeros(self.window_samples, np.float32)]
         took: dict[int, float] = {}
         for threads in sorted({1, cores()}):
             self._threads_alone = threads

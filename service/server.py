@@ -20,9 +20,9 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from model.memory import keep_freed_memory
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model.memory import keep_freed_memory
 from service import lifeline, logs
 from service.connection import bounded
 from service.processes import EX_CONFIG
@@ -31,6 +31,8 @@ from service.settings import Settings, SettingsError
 log = logging.getLogger("anysound.server")
 
 BEAT_S = 0.5
+SPARE_BYTES = 64 << 20
+"""Of freed memory that the process keeps for the next requests."""
 NOTICE_S = 5.0
 """How long a load balancer is given to notice that this process is not ready, at most half of the drain time."""
 
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("endpoints", nargs="+", help="ipc:// addresses of the workers")
     options = parser.parse_args(arguments)
 
-    keep_freed_memory()
+    keep_freed_memory(SPARE_BYTES)
     bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
     from service.app import create_app
 

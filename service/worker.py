@@ -25,8 +25,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import zmq
-from model.memory import keep_freed_memory
 
+from model.memory import keep_freed_memory
 from service import lifeline, logs
 from service.batching import Batch, BatchQueue, Kind, Limits, Refused, Request
 from service.drain import DrainModel
