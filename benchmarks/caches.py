@@ -30,7 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from model.audio import AudioError, Limits
-from service.decode import Decoded, DecodePool, Shape
+from model.windows import Samples
+from service.decode import DecodePool, Shape
 from service.embedding import Embedded, Priority, Vectors
 from service.prompt_cache import PromptCache
 from service.redis_link import RedisLink, connect
@@ -115,8 +116,8 @@ async def caches(redis: RedisServer) -> None:
         row("... black-holed, breaker open, p99 over p99", f"{ms(float(np.quantile(opened, 0.99)) - p99)}", "+ 2 ms")
 
 
-def crash(data: bytes, shape: Shape, limits: Limits) -> Decoded:  # noqa: ARG001 - a decoder's signature
-    if data == b"crash":
+def crash(data: memoryview, shape: Shape, limits: Limits) -> Samples:  # noqa: ARG001 - a decoder's signature
+    if bytes(data) == b"crash":
         os._exit(1)
     raise AudioError("well", "the decoder lives")
 

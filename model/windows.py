@@ -23,15 +23,19 @@ def cut(samples: Samples, window: int, hop: int, padding: Padding) -> tuple[Samp
     is cropped at random: equal clips give equal windows, always.
     Raises ValueError for an empty clip.
     """
-    if len(samples) == 0:
-        raise ValueError("an empty clip has no windows")
+    starts = window_starts(len(samples), window, hop)
     if len(samples) <= window:
-        return pad(samples, window, padding)[np.newaxis], np.zeros(1, np.int64)
-    last = len(samples) - window
-    starts = np.arange(0, last + 1, hop, dtype=np.int64)
-    if starts[-1] != last:
-        starts = np.append(starts, last)
+        return pad(samples, window, padding)[np.newaxis], starts
     return np.lib.stride_tricks.sliding_window_view(samples, window)[starts], starts
+
+
+def window_starts(length: int, window: int, hop: int) -> Starts:
+    """Where the windows [k] of a clip of `length` begin, all in samples. Raises ValueError for an empty clip."""
+    if length == 0:
+        raise ValueError("an empty clip has no windows")
+    last = max(0, length - window)
+    starts = np.arange(0, last + 1, hop, dtype=np.int64)
+    return starts if starts[-1] == last else np.append(starts, last)
 
 
 def pad(samples: Samples, window: int, padding: Padding) -> Samples:

@@ -1,7 +1,8 @@
 """A pool of sandboxed processes that turn bytes into windows.
 
 A decoder that crashes, hangs or runs out of memory costs the clip it had: it is killed and another takes its place.
-Each has limits on memory and processor time, and neither network, nor files to write, nor other processes.
+Each has limits on memory and processor time, and neither network, nor files to write, nor other processes. Clips and
+windows lie in memory that both sides map; what is said about them are small messages.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import json
+import mmap
 import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
-from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +31,17 @@ import numpy.typing as npt
 from model.audio import AudioError, Limits, load
 from model.config import FrontEndConfig, Padding
 from model.memory import keep_freed_memory
-from model.windows import cut
+from model.windows import Samples, cut, window_starts
 from service.seccomp import confine
-
-T = TypeVar("T")
 
 MEMORY_BYTES = 3 << 30
 SPARE_BYTES = 64 << 20
 """Of freed memory that a decoder keeps for its next clips."""
+KEPT_BYTES = 4 << 20
+"""Of shared memory that stays after a clip; what a longer one took goes back."""
+INLINE_BYTES = 2 << 20
+"""Above that, copying would hold up the event loop, and is left to a thread."""
+MESSAGE_BYTES = 64 << 10
 CPU_S = 20
 WALL_S = 30.0
 PR_SET_PDEATHSIG = 1
@@ -79,7 +83,8 @@ class Decoded:
     """SHA-256 of the windows, where the pool was told to take it."""
 
 
-Decode = Callable[[bytes, Shape, Limits], Decoded]
+Decode = Callable[[memoryview, Shape, Limits], Samples]
+"""A clip's samples [n] at the shape's rate."""
 
 
 class DecoderDied(Exception):
@@ -107,73 +112,151 @@ def _allow_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
-def _decode(data: bytes, shape: Shape, limits: Limits) -> Decoded:
-    samples = load(data, shape.rate, limits)
-    windows, starts = cut(samples, shape.window, shape.hop, shape.padding)
-    return Decoded(windows, (starts / shape.rate).tolist(), shape.window / shape.rate, len(samples) / shape.rate)
+def _decode(data: memoryview, shape: Shape, limits: Limits) -> Samples:
+    return load(data, shape.rate, limits)
 
 
-def _serve(connection: Connection, decode: Decode) -> None:
-    """A decoder's life: a header and the clip in; a header and the windows out."""
+class Memory:
+    """Bytes that two processes map. One side makes it and lets it grow; the other maps what it is told to."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        if descriptor is None:
+            descriptor = os.memfd_create("anysound-clip", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            # Who maps what the other side has cut off is killed.
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        self.descriptor = descriptor
+        self.size = 0
+        self._map: mmap.mmap
+
+    def grow(self, size: int) -> None:
+        """Hold at least so many bytes. Pages take memory only once they are written."""
+        if size > self.size:
+            size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+            os.ftruncate(self.descriptor, size)
+            self.map(size)
+
+    def map(self, size: int) -> memoryview:
+        """Its first `size` bytes, as they are now."""
+        if size > self.size:
+            self._map, self.size = mmap.mmap(self.descriptor, size), size
+        return memoryview(self._map)[:size]
+
+    def shed(self) -> None:
+        """Give the kernel back what lies above `KEPT_BYTES`."""
+        if self.size > KEPT_BYTES:
+            self._map.madvise(mmap.MADV_REMOVE, KEPT_BYTES, self.size - KEPT_BYTES)
+
+
+def most_windows(shape: Shape, limits: Limits) -> int:
+    """How many windows a clip within the limits has at most."""
+    length = round(limits.max_seconds * shape.rate) + shape.rate
+    return len(window_starts(length, shape.window, shape.hop))
+
+
+def _serve(channel: socket.socket, decode: Decode) -> None:
+    """A decoder's life: a clip in shared memory, its windows in shared memory, a message before and one after."""
+    _, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 2)
+    clip, windows = map(Memory, descriptors)
     _sandbox()
-    while True:
+    while message := channel.recv(MESSAGE_BYTES):
+        asked = json.loads(message)
+        _allow_cpu(asked["cpu_s"])
+        answer: dict[str, Any]
         try:
-            header = json.loads(connection.recv_bytes())
-            data = connection.recv_bytes()
-        except (EOFError, OSError):
-            return
-        _allow_cpu(header["cpu_s"])
-        try:
-            decoded = decode(data, Shape(**header["shape"]), Limits(**header["limits"]))
+            shape = Shape(**asked["shape"])
+            with clip.map(asked["clip_size"])[: asked["clip"]] as data:
+                samples = decode(data, shape, Limits(**asked["limits"]))
+            cuts, _ = cut(samples, shape.window, shape.hop, shape.padding)
+            if cuts.nbytes > asked["windows_size"]:
+                raise MemoryError
+            np.frombuffer(windows.map(asked["windows_size"]), np.float32, cuts.size)[:] = cuts.ravel()
+            answer = {"samples": len(samples)}
         except AudioError as error:
-            answer: dict[str, object] = {"error": {"reason": error.reason, "detail": error.detail, "code": error.code}}
-            connection.send_bytes(json.dumps(answer).encode())
+            answer = {"error": {"reason": error.reason, "detail": error.detail, "code": error.code}}
         except MemoryError:
             answer = {"error": {"reason": "memory", "detail": "The clip needs more memory than a decoder has."}}
-            connection.send_bytes(json.dumps(answer).encode())
-        else:
-            answer = {"starts_s": decoded.starts_s, "duration_s": decoded.duration_s}
-            connection.send_bytes(json.dumps(answer).encode())
-            connection.send_bytes(np.ascontiguousarray(decoded.windows).data.cast("B"))
+        channel.send(json.dumps(answer).encode())
 
 
 class Decoder:
-    """One process and the pipe to it. Used by one thread at a time."""
+    """One process, the channel to it and the memory shared with it. It has one clip at a time."""
 
     def __init__(self, decode: Decode = _decode) -> None:
-        ours, theirs = _context.Pipe()
-        self.connection: Connection = ours
+        # Packets: a message is read whole or not at all, whatever a decoder that was taken over sends.
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._clip, self._windows = Memory(), Memory()
         self.process = _context.Process(target=_serve, args=(theirs, decode), name="anysound-decoder", daemon=True)
         self.process.start()
         theirs.close()
+        socket.send_fds(self._channel, [b"memory"], [self._clip.descriptor, self._windows.descriptor])
+        self._channel.setblocking(False)
 
-    def decode(self, data: bytes, shape: Shape, limits: Limits, wall_s: float, cpu_s: int) -> Decoded:
+    async def decode(
+        self, data: bytes, shape: Shape, limits: Limits, wall_s: float, cpu_s: int, digests: bool
+    ) -> Decoded:
         """Raises AudioError for the clip's fault, DecoderDied for the process'."""
-        end = time.monotonic() + wall_s
+        await _beside(len(data), self._put, data)
+        self._windows.grow(most_windows(shape, limits) * shape.window * 4)
+        asked = {
+            "shape": asdict(shape),
+            "limits": asdict(limits),
+            "cpu_s": cpu_s,
+            "clip": len(data),
+            "clip_size": self._clip.size,
+            "windows_size": self._windows.size,
+        }
+        loop = asyncio.get_running_loop()
         try:
-            header = {"shape": asdict(shape), "limits": asdict(limits), "cpu_s": cpu_s}
-            self.connection.send_bytes(json.dumps(header).encode())
-            self.connection.send_bytes(data)
-            answer = json.loads(self._receive(end))
-            if "error" in answer:
-                raise AudioError(**answer["error"])
-            buffer = self._receive(end)
-        except (EOFError, OSError) as error:
+            async with asyncio.timeout(wall_s):
+                await loop.sock_sendall(self._channel, json.dumps(asked).encode())
+                answer = json.loads(await loop.sock_recv(self._channel, MESSAGE_BYTES) or b"null")
+        except TimeoutError:
+            raise DecoderDied("the clip took too long") from None
+        except (OSError, ValueError) as error:
             raise DecoderDied("the process ended") from error
-        windows = np.frombuffer(buffer, np.float32).reshape(-1, shape.window)
-        return Decoded(windows, answer["starts_s"], shape.window / shape.rate, answer["duration_s"])
+        if answer is None:
+            raise DecoderDied("the process ended")
+        if "error" in answer:
+            raise AudioError(**answer["error"])
+        starts = window_starts(answer["samples"], shape.window, shape.hop)
+        if (size := len(starts) * shape.window * 4) > self._windows.size:
+            raise DecoderDied("it said what cannot be")
+        windows, digest = await _beside(size * (2 if digests else 1), self._take, size, digests)
+        return Decoded(
+            windows.reshape(-1, shape.window),
+            (starts / shape.rate).tolist(),
+            shape.window / shape.rate,
+            answer["samples"] / shape.rate,
+            digest,
+        )
 
-    def _receive(self, end: float) -> bytes:
-        if not self.connection.poll(max(0.0, end - time.monotonic())):
-            raise DecoderDied("the clip took too long")
-        return self.connection.recv_bytes()
+    def _put(self, data: bytes) -> None:
+        self._clip.grow(max(len(data), 1))
+        self._clip.map(len(data))[:] = data
+
+    def _take(self, size: int, digests: bool) -> tuple[Samples, str]:
+        """The windows, copied, and their SHA-256. A decoder that was taken over could change them afterwards, or name
+        another clip's embeddings."""
+        windows = np.frombuffer(self._windows.map(size), np.float32).copy()
+        self._clip.shed()
+        self._windows.shed()
+        return windows, sha256(windows.data).hexdigest() if digests else ""
 
     def stop(self) -> None:
         if self.process.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGKILL)
         self.process.join()
-        self.connection.close()
+        self._channel.close()
+        for memory in (self._clip, self._windows):
+            os.close(memory.descriptor)
+
+
+async def _beside(size: int, function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function that copies so many bytes, on a thread where the event loop would notice."""
+    if size <= INLINE_BYTES:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
 
 
 class DecodePool:
@@ -198,46 +281,48 @@ class DecodePool:
         self.limits = limits
         self.wall_s = wall_s
         self._free: asyncio.Queue[Decoder] = asyncio.Queue()
-        self._threads = ThreadPoolExecutor(processes, "decode")
         self._all: set[Decoder] = set()
+        self._tasks: set[asyncio.Task[Decoded]] = set()
 
     async def __aenter__(self) -> DecodePool:
-        self._loop = asyncio.get_running_loop()
         for _ in range(self.processes):
-            self._free.put_nowait(await self._run(self._start))
+            self._free.put_nowait(await asyncio.to_thread(self._start))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for decoder in self._all:
             decoder.stop()
         self._all.clear()
-        self._threads.shutdown(wait=False)
 
     async def decode(self, data: bytes, shape: Shape) -> Decoded:
         """Raises AudioError, whatever happens to the process."""
         decoder = await self._free.get()
-        # The thread goes on when the caller is cancelled, and gives the decoder back when it is done.
-        return await asyncio.shield(self._run(self._decode, decoder, data, shape))
-
-    def _run(self, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        # Goes on when the caller is cancelled, and gives the decoder back when it is done.
+        task = asyncio.create_task(self._decode(decoder, data, shape))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
 
     def _start(self) -> Decoder:
         decoder = Decoder(self._function)
         self._all.add(decoder)
         return decoder
 
-    def _decode(self, decoder: Decoder, data: bytes, shape: Shape) -> Decoded:
+    def _replace(self, decoder: Decoder) -> Decoder:
+        decoder.stop()
+        self._all.discard(decoder)
+        return self._start()
+
+    async def _decode(self, decoder: Decoder, data: bytes, shape: Shape) -> Decoded:
         try:
-            decoded = decoder.decode(data, shape, self.limits, self.wall_s, self.cpu_s)
-            # Taken here and not in the sandbox: a decoder that was taken over could name another clip's embeddings.
-            return replace(decoded, digest=sha256(decoded.windows.data).hexdigest()) if self.digests else decoded
+            return await decoder.decode(data, shape, self.limits, self.wall_s, self.cpu_s, self.digests)
         except DecoderDied as died:
-            decoder.stop()
-            self._all.discard(decoder)
-            decoder = self._start()
+            decoder = await asyncio.to_thread(self._replace, decoder)
             raise AudioError("decoder", f"The clip could not be decoded: {died}.") from died
         finally:
-            self._loop.call_soon_threadsafe(self._free.put_nowait, decoder)
+            self._free.put_nowait(decoder)

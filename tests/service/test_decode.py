@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import socket
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 
 from model.audio import AudioError, Limits
-from service.decode import Decoded, DecodePool, Shape, _decode
+from model.windows import Samples
+from service.decode import KEPT_BYTES, Decoded, DecodePool, Shape, _decode
 from tests.service.conftest import encoded
 from tests.service.spectral import CONFIG, RATE, tone
 
@@ -67,18 +69,25 @@ def write_a_file(path: bytes) -> None:
         file.write(b"x")
 
 
+def cut_off_the_shared_memory(_: bytes) -> None:
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
+        with contextlib.suppress(FileNotFoundError):
+            if "anysound-clip" in os.readlink(f"/proc/self/fd/{descriptor}"):  # noqa: PTH115
+                os.ftruncate(descriptor, 0)
+
+
 FAULTS = {
     fault.__name__.encode(): fault
     for fault in (
         *(crash, run_out_of_memory, compute_for_ever, wait_for_ever, leave),
-        *(dial_out, dial_in, start_a_program, end_its_parent, write_a_file),
+        *(dial_out, dial_in, start_a_program, end_its_parent, write_a_file, cut_off_the_shared_memory),
     )
 }
 
 
-def faulty(data: bytes, shape: Shape, limits: Limits) -> Decoded:
+def faulty(data: memoryview, shape: Shape, limits: Limits) -> Samples:
     """Decodes, but for clips that begin with the name of a fault; an error of the kernel's is what is heard of it."""
-    name, _, argument = data.partition(b" ")
+    name, _, argument = bytes(data).partition(b" ")
     if name in FAULTS:
         try:
             FAULTS[name](argument)
@@ -202,6 +211,20 @@ async def test_it_starts_no_program() -> None:
 
 async def test_it_ends_no_other_process() -> None:
     assert await refused(end_its_parent)
+
+
+async def test_it_cuts_off_no_memory_that_others_map() -> None:
+    assert await refused(cut_off_the_shared_memory)
+
+
+async def test_what_a_long_clip_took_of_the_shared_memory_goes_back() -> None:
+    async with pool() as decoding:
+        long = await decoding.decode(encoded(np.tile(tone(200, 29.0), 1), rate=RATE), SHAPE)
+        (decoder,) = decoding._all
+        assert long.windows.shape == (29, RATE)
+        shared = (decoder._clip, decoder._windows)
+        assert all(os.fstat(memory.descriptor).st_blocks * 512 <= KEPT_BYTES for memory in shared)
+        await decoding.decode(CLIP, SHAPE)
 
 
 async def test_it_writes_no_file(tmp_path: Path) -> None:
