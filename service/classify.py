@@ -29,10 +29,13 @@ from service.embedding import (
 )
 from service.lru import Lru
 from service.metrics import DECODE_FAILURES, REJECTED
+from service.offload import off_loop
 from service.problems import BY_CODE, Code, Problem
 from service.prompt_cache import PromptCache
 from service.request import Classify, Clip, Fields
 
+BRIEF_PROMPTS, BRIEF_SCORES = 64, 256
+"""So many are assembled, or scored, on the event loop."""
 LABELS_BYTES = 256 << 20
 """Of registered label sets as arrays, in each API process."""
 
@@ -57,6 +60,10 @@ class ClipEmbeddings:
     decoded_at: float
     looked_up_at: float
 
+    @property
+    def windows(self) -> int:
+        return len(self.vectors)
+
 
 @dataclass(frozen=True)
 class ClipFailure:
@@ -64,6 +71,7 @@ class ClipFailure:
 
     code: Code
     detail: str
+    windows: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,8 +138,8 @@ class Classifier:
         except (EmbeddingError, TimeoutError) as error:
             raise problem_of(error) from error
         began = time.perf_counter()
-        # A thousand labels against a hundred windows is milliseconds of work: not on the event loop.
-        results = await asyncio.to_thread(answer, request.clips, clips, prompts, found.labels, info.logit_scale, fields)
+        brief = len(labels) * sum(clip.windows for clip in clips) <= BRIEF_SCORES
+        results = await off_loop(brief, answer, request.clips, clips, prompts, found.labels, info.logit_scale, fields)
         timings.add("score", time.perf_counter() - began)
         return {
             "model": {"name": info.config.name, "fingerprint": info.fingerprint},
@@ -147,7 +155,7 @@ class Classifier:
         if kept is not None:
             return EmbeddedLabels(kept, time.perf_counter())
         found = await self.prompts.get(prompts.prompts, priority)
-        labels = await asyncio.to_thread(prompts.assemble, found.vectors)
+        labels = await off_loop(len(found.vectors) <= BRIEF_PROMPTS, prompts.assemble, found.vectors)
         if version is not None:
             self._versions.put(key, labels)
         return EmbeddedLabels(labels, found.looked_up_at)

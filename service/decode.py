@@ -32,6 +32,8 @@ from model.audio import AudioError, Limits, load
 from model.config import FrontEndConfig, Padding
 from model.memory import keep_freed_memory
 from model.windows import Samples, cut, window_starts
+from service.cores import yield_to_others
+from service.offload import off_loop
 from service.seccomp import confine
 
 MEMORY_BYTES = 3 << 30
@@ -39,8 +41,8 @@ SPARE_BYTES = 64 << 20
 """Of freed memory that a decoder keeps for its next clips."""
 KEPT_BYTES = 4 << 20
 """Of shared memory that stays after a clip; what a longer one took goes back."""
-INLINE_BYTES = 2 << 20
-"""Above that, copying would hold up the event loop, and is left to a thread."""
+BRIEF_BYTES = 1 << 20
+"""Copied, and hashed, on the event loop."""
 MESSAGE_BYTES = 64 << 10
 CPU_S = 20
 WALL_S = 30.0
@@ -94,6 +96,7 @@ class DecoderDied(Exception):
 def _sandbox() -> None:
     """Give up what decoding does not need."""
     keep_freed_memory(SPARE_BYTES)
+    yield_to_others()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -190,12 +193,30 @@ class Decoder:
         theirs.close()
         socket.send_fds(self._channel, [b"memory"], [self._clip.descriptor, self._windows.descriptor])
         self._channel.setblocking(False)
+        self._answer: asyncio.Future[bytes] | None = None
+
+    def listen(self) -> None:
+        """Hear this decoder on the running event loop, until it is stopped."""
+        asyncio.get_running_loop().add_reader(self._channel, self._heard)
+
+    def silence(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._channel)
+
+    def _heard(self) -> None:
+        try:
+            message = self._channel.recv(MESSAGE_BYTES)
+        except OSError:
+            message = b""
+        if not message:
+            self.silence()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(message)
 
     async def decode(
         self, data: bytes, shape: Shape, limits: Limits, wall_s: float, cpu_s: int, digests: bool
     ) -> Decoded:
         """Raises AudioError for the clip's fault, DecoderDied for the process'."""
-        await _beside(len(data), self._put, data)
+        await off_loop(len(data) <= BRIEF_BYTES, self._put, data)
         self._windows.grow(most_windows(shape, limits) * shape.window * 4)
         asked = {
             "shape": asdict(shape),
@@ -205,23 +226,21 @@ class Decoder:
             "clip_size": self._clip.size,
             "windows_size": self._windows.size,
         }
-        loop = asyncio.get_running_loop()
+        self._answer = asyncio.get_running_loop().create_future()
         try:
+            self._channel.send(json.dumps(asked).encode())
             async with asyncio.timeout(wall_s):
-                await loop.sock_sendall(self._channel, json.dumps(asked).encode())
-                answer = json.loads(await loop.sock_recv(self._channel, MESSAGE_BYTES) or b"null")
+                answer = json.loads(await self._answer)
         except TimeoutError:
             raise DecoderDied("the clip took too long") from None
         except (OSError, ValueError) as error:
             raise DecoderDied("the process ended") from error
-        if answer is None:
-            raise DecoderDied("the process ended")
         if "error" in answer:
             raise AudioError(**answer["error"])
         starts = window_starts(answer["samples"], shape.window, shape.hop)
         if (size := len(starts) * shape.window * 4) > self._windows.size:
             raise DecoderDied("it said what cannot be")
-        windows, digest = await _beside(size * (2 if digests else 1), self._take, size, digests)
+        windows, digest = await off_loop(size <= BRIEF_BYTES, self._take, size, digests)
         return Decoded(
             windows.reshape(-1, shape.window),
             (starts / shape.rate).tolist(),
@@ -252,13 +271,6 @@ class Decoder:
             os.close(memory.descriptor)
 
 
-async def _beside(size: int, function: Callable[..., Any], *arguments: object) -> Any:
-    """Call a function that copies so many bytes, on a thread where the event loop would notice."""
-    if size <= INLINE_BYTES:
-        return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)
-
-
 class DecodePool:
     """`async with DecodePool(processes) as pool`: decodes that many clips at once.
 
@@ -286,7 +298,7 @@ class DecodePool:
 
     async def __aenter__(self) -> DecodePool:
         for _ in range(self.processes):
-            self._free.put_nowait(await asyncio.to_thread(self._start))
+            self._free.put_nowait(await self._start())
         return self
 
     async def __aexit__(
@@ -295,9 +307,8 @@ class DecodePool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for decoder in self._all:
-            decoder.stop()
-        self._all.clear()
+        for decoder in list(self._all):
+            await self._stop(decoder)
 
     async def decode(self, data: bytes, shape: Shape) -> Decoded:
         """Raises AudioError, whatever happens to the process."""
@@ -308,21 +319,23 @@ class DecodePool:
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    def _start(self) -> Decoder:
-        decoder = Decoder(self._function)
+    async def _start(self) -> Decoder:
+        decoder = await asyncio.to_thread(Decoder, self._function)
+        decoder.listen()
         self._all.add(decoder)
         return decoder
 
-    def _replace(self, decoder: Decoder) -> Decoder:
-        decoder.stop()
+    async def _stop(self, decoder: Decoder) -> None:
+        decoder.silence()
         self._all.discard(decoder)
-        return self._start()
+        await asyncio.to_thread(decoder.stop)
 
     async def _decode(self, decoder: Decoder, data: bytes, shape: Shape) -> Decoded:
         try:
             return await decoder.decode(data, shape, self.limits, self.wall_s, self.cpu_s, self.digests)
         except DecoderDied as died:
-            decoder = await asyncio.to_thread(self._replace, decoder)
+            await self._stop(decoder)
+            decoder = await self._start()
             raise AudioError("decoder", f"The clip could not be decoded: {died}.") from died
         finally:
             self._free.put_nowait(decoder)

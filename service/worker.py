@@ -29,6 +29,7 @@ import zmq
 from model.memory import keep_freed_memory
 from service import lifeline, logs
 from service.batching import Batch, BatchQueue, Kind, Limits, Refused, Request
+from service.cores import yield_to_others
 from service.drain import DrainModel
 from service.embedding import ModelInfo, Priority, Vectors
 from service.isolation import DeviceFault, Outcome, embed_each
@@ -420,6 +421,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     keep_freed_memory()
+    yield_to_others()
     began = time.monotonic()
     bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
     from model.checkpoint import DEFAULT, CheckpointError
