@@ -106,6 +106,13 @@ class Classifier:
         self.recordings = recordings
         self._versions: Lru[tuple[str, str | None, str], LabelEmbeddings] = Lru(LABELS_BYTES, _size)
 
+    def check(self, deadline: Deadline) -> None:
+        """Raises Problem for a request that would be refused whatever is in its body."""
+        try:
+            self.embedder.check(deadline=deadline.at, priority=deadline.priority)
+        except EmbeddingError as error:
+            raise problem_of(error) from error
+
     async def classify(
         self,
         request: Classify,

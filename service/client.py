@@ -17,6 +17,7 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import parse_monitor_message
 
+from service.door import Door
 from service.embedding import (
     DeadlineExceeded,
     Embedded,
@@ -108,6 +109,7 @@ class WorkerClient:
         self._model: ModelInfo | None = None
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._door = Door()
         self._context: zmq.asyncio.Context
 
     async def __aenter__(self) -> WorkerClient:
@@ -177,6 +179,10 @@ class WorkerClient:
 
     # What it asks them
 
+    def check(self, *, deadline: float, priority: Priority = Priority.INTERACTIVE) -> None:
+        self._least_loaded()
+        self._door.check(priority, deadline, time.monotonic())
+
     def reserve(
         self, windows: int, *, deadline: float, priority: Priority = Priority.INTERACTIVE
     ) -> AbstractAsyncContextManager[Reservation]:
@@ -187,7 +193,12 @@ class WorkerClient:
         link = self._least_loaded()
         reservation = Reservation(link.number, next(self._ids))
         try:
-            await self._ask(link, Reserve(reservation.id, windows, priority.value, deadline), deadline)
+            try:
+                await self._ask(link, Reserve(reservation.id, windows, priority.value, deadline), deadline)
+            except Overloaded as refused:
+                if windows == 1:
+                    self._door.shut(priority, deadline, refused.retry_after_s, time.monotonic())
+                raise
             yield reservation
         finally:
             self._tell(link, Release(reservation.id))

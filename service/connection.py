@@ -14,6 +14,8 @@ HEAD_BYTES = 256 << 10
 """Of the first line and the headers; labels may stand in the query."""
 GRACE_S = 5.0
 """For what follows a request's time: its answer has to be read, the rest of a refused body to come."""
+BODY_BYTES = 256 << 10
+"""Of a body that are handed on together, as long as more comes."""
 LINGER_S = 1.0
 """How long a connection without a request stays open once the server stops: one may be on its way."""
 
@@ -63,6 +65,15 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._arm(self.exchange_s + self.grace_s)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        if cycle.response_complete or (self.parser.should_upgrade() and self._should_upgrade()):
+            return
+        cycle.body += body
+        if len(cycle.body) >= BODY_BYTES:
+            self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._in_head, self._in_body, self._head = True, False, 0

@@ -101,6 +101,10 @@ class Embedder(Protocol):
         """Of the worker heard last. Raises WorkerUnavailable before the first one was ready."""
         ...
 
+    def check(self, *, deadline: float, priority: Priority = Priority.INTERACTIVE) -> None:
+        """Raises, without asking, what `reserve` would raise for a single window by all that is known here."""
+        ...
+
     def reserve(
         self, windows: int, *, deadline: float, priority: Priority = Priority.INTERACTIVE
     ) -> AbstractAsyncContextManager[Reservation]:

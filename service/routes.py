@@ -45,6 +45,8 @@ async def classify(request: Request) -> JSONResponse:
     state = request.app.state
     timings: Timings = request.state.timings
     deadline = deadline_of(request)
+    classifier: Classifier = state.classifier
+    classifier.check(deadline)
     began = time.perf_counter()
     asked = await parse(request, state.settings)
     timings.add("upload", time.perf_counter() - began)
@@ -56,7 +58,6 @@ async def classify(request: Request) -> JSONResponse:
         labels, version = stored.labels, stored.etag
         fields = fields.model_copy(update={"template": fields.template or stored.template})
         check_activation(len(labels), fields)
-    classifier: Classifier = state.classifier
     asked = type(asked)(asked.clips, labels, fields)
     answer = await classifier.classify(asked, labels, deadline, timings, version)
     began = time.perf_counter()

@@ -79,6 +79,7 @@ class SpectralEmbedder:
         self.audio_failure: EmbeddingError | None = None
         self.text_failure: EmbeddingError | None = None
         self.reservation_failure: EmbeddingError | None = None
+        self.door_failure: EmbeddingError | None = None
         self.audio_delay_s = 0.0
         self.text_delay_s = 0.0
         self.cancelled = 0
@@ -94,6 +95,17 @@ class SpectralEmbedder:
         if not self.ready:
             raise WorkerUnavailable("no worker has been ready yet", 3.0)
         return ModelInfo(CONFIG, "ab" * 32, 20.0, "cpu", "float32")
+
+    def check(
+        self,
+        *,
+        deadline: float,  # noqa: ARG002
+        priority: Priority = Priority.INTERACTIVE,  # noqa: ARG002
+    ) -> None:
+        if not self.ready:
+            raise WorkerUnavailable("no worker is ready", 3.0)
+        if self.door_failure is not None:
+            raise self.door_failure
 
     def reserve(
         self,
