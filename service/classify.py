@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,7 @@ from service.request import Classify, Clip, Fields
 BRIEF_PROMPTS, BRIEF_SCORES = 64, 256
 """So many are assembled, or scored, on the event loop."""
 LABELS_BYTES = 256 << 20
-"""Of registered label sets as arrays, in each API process."""
+"""Of labels as arrays, in each API process."""
 
 
 @dataclass
@@ -104,7 +105,7 @@ class Classifier:
         self.decoders = decoders
         self.prompts = prompts
         self.recordings = recordings
-        self._versions: Lru[tuple[str, str | None, str], LabelEmbeddings] = Lru(LABELS_BYTES, _size)
+        self._assembled: Lru[Hashable, LabelEmbeddings] = Lru(LABELS_BYTES, _size)
 
     def check(self, deadline: Deadline) -> None:
         """Raises Problem for a request that would be refused whatever is in its body."""
@@ -125,25 +126,27 @@ class Classifier:
 
         Raises Problem where no clip got scores.
         """
+        text: asyncio.Task[EmbeddedLabels] | None = None
         try:
             info = self.embedder.info
             fields = request.fields
             template = fields.template or info.config.prompts.template
             prompts = LabelPrompts(tuple(labels), template, info.config.prompts.background)
-            text = asyncio.create_task(self.embed_labels(prompts, version, deadline.priority))
-            try:
-                clips = await self.embed_clips(request.clips, deadline, timings)
-                waited = time.perf_counter()
-                async with asyncio.timeout(deadline.at - time.monotonic()):
-                    found = await text
-                ended = time.perf_counter()
-                looked_up = min(max(waited, found.looked_up_at), ended)
-                timings.add("cache", looked_up - waited)
-                timings.add("text_embed", ended - looked_up)
-            finally:
-                text.cancel()
+            async with self.room(len(request.clips), deadline, timings) as room:
+                text = asyncio.create_task(self.embed_labels(prompts, version, deadline.priority))
+                clips = await self.embed_clips(request.clips, deadline, timings, room)
+            waited = time.perf_counter()
+            async with asyncio.timeout(deadline.at - time.monotonic()):
+                found = await text
+            ended = time.perf_counter()
+            looked_up = min(max(waited, found.looked_up_at), ended)
+            timings.add("cache", looked_up - waited)
+            timings.add("text_embed", ended - looked_up)
         except (EmbeddingError, TimeoutError) as error:
             raise problem_of(error) from error
+        finally:
+            if text is not None:
+                text.cancel()
         began = time.perf_counter()
         brief = len(labels) * sum(clip.windows for clip in clips) <= BRIEF_SCORES
         results = await off_loop(brief, answer, request.clips, clips, prompts, found.labels, info.logit_scale, fields)
@@ -156,32 +159,40 @@ class Classifier:
         }
 
     async def embed_labels(self, prompts: LabelPrompts, version: str | None, priority: Priority) -> EmbeddedLabels:
-        """Labels as arrays. Those with a `version` are kept, so that they cost no work on text the next time."""
-        key = (self.embedder.info.fingerprint, version, prompts.template)
-        kept = None if version is None else self._versions.get(key)
-        if kept is not None:
+        """Labels as arrays, kept by what they are; those with a `version` then cost no work on text at all."""
+        fingerprint = self.embedder.info.fingerprint
+        key: Hashable = (fingerprint, prompts) if version is None else (fingerprint, version, prompts.template)
+        kept = self._assembled.get(key)
+        if version is not None and kept is not None:
             return EmbeddedLabels(kept, time.perf_counter())
         found = await self.prompts.get(prompts.prompts, priority)
-        labels = await off_loop(len(found.vectors) <= BRIEF_PROMPTS, prompts.assemble, found.vectors)
-        if version is not None:
-            self._versions.put(key, labels)
-        return EmbeddedLabels(labels, found.looked_up_at)
+        if kept is None:
+            kept = await off_loop(len(found.vectors) <= BRIEF_PROMPTS, prompts.assemble, found.vectors)
+            self._assembled.put(key, kept)
+        return EmbeddedLabels(kept, found.looked_up_at)
+
+    @asynccontextmanager
+    async def room(self, clips: int, deadline: Deadline, timings: Timings) -> AsyncIterator[Reservation]:
+        """Room in the queue, for at least one window of each clip: what cannot have that is refused before anything
+        is decoded. Raises EmbeddingError."""
+        began = time.perf_counter()
+        async with self.embedder.reserve(clips, deadline=deadline.at, priority=deadline.priority) as room:
+            timings.add("queue", time.perf_counter() - began)
+            yield room
 
     async def embed_clips(
-        self, clips: Sequence[Clip], deadline: Deadline, timings: Timings
+        self, clips: Sequence[Clip], deadline: Deadline, timings: Timings, room: Reservation
     ) -> list[ClipEmbeddings | ClipFailure]:
         """Every clip decoded and embedded, all at once. Raises EmbeddingError for what is no clip's fault, and
         Problem where every clip failed."""
         shape = Shape.of(self.embedder.info.config.front_end)
         began = time.perf_counter()
-        # Each clip has at least one window: what cannot even take those is refused before anything is decoded.
-        async with self.embedder.reserve(len(clips), deadline=deadline.at, priority=deadline.priority) as room:
-            tasks = [asyncio.create_task(self._embed_clip(clip, shape, deadline, room)) for clip in clips]
-            try:
-                done = await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
+        tasks = [asyncio.create_task(self._embed_clip(clip, shape, deadline, room)) for clip in clips]
+        try:
+            done = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
         self._account(done, began, timings)
         refuse_if_all_failed(done)
         return done

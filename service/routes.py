@@ -120,7 +120,8 @@ async def embed_recordings(
         clips = [Clip(f"audio-{n}", base64.b64decode(data, validate=True)) for n, data in enumerate(encoded_clips)]
     except (binascii.Error, ValueError):
         raise invalid("input: not valid base64") from None
-    outcomes = await classifier.embed_clips(clips, deadline, timings)
+    async with classifier.room(len(clips), deadline, timings) as room:
+        outcomes = await classifier.embed_clips(clips, deadline, timings, room)
     vectors = []
     for index, outcome in enumerate(outcomes):
         # The shape has no place for an error beside the vectors: one bad clip is the request's failure.
