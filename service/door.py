@@ -12,10 +12,10 @@ LONGEST_S = 0.5
 
 @dataclass(frozen=True)
 class Refusal:
-    """No room before `until`, for a clip that has to be done within `budget_s`."""
+    """No room before `until` for a clip that has less than `needed_s`."""
 
     until: float
-    budget_s: float
+    needed_s: float
 
 
 class Door:
@@ -25,12 +25,12 @@ class Door:
         self._refusals: dict[Priority, Refusal] = {}
 
     def shut(self, priority: Priority, deadline: float, retry_after_s: float, now: float) -> None:
-        """A worker has refused a single clip, which would fit after `retry_after_s`."""
-        self._refusals[priority] = Refusal(now + min(retry_after_s, LONGEST_S), deadline - now)
+        """A worker has refused a single clip, which would have been taken with so much more time."""
+        self._refusals[priority] = Refusal(now + min(retry_after_s, LONGEST_S), deadline - now + retry_after_s)
 
     def check(self, priority: Priority, deadline: float, now: float) -> None:
         """Raises Overloaded for a request that a worker would refuse as well. Bulk work has no more room than other."""
         for each in {priority, Priority.INTERACTIVE}:
             refusal = self._refusals.get(each)
-            if refusal is not None and now < refusal.until and deadline - now <= refusal.budget_s:
+            if refusal is not None and now < refusal.until and deadline - now < refusal.needed_s:
                 raise Overloaded("a worker has just refused as much", refusal.until - now)
