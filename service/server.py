@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -134,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         log.error("%s", error)
         return EX_CONFIG
+    gc.freeze()  # what was imported stays: to look through it again and again would hold up the event loop
     drain = Drain(app)
     app.state.drain = drain
     notice_s = min(NOTICE_S, settings.drain_s / 2)
