@@ -1,8 +1,8 @@
 """Reading audio: bytes of any common format to one mono waveform, with every limit checked before memory is taken.
 
-libsndfile (soundfile) reads wav, flac, ogg, opus, aiff and au; FFmpeg (PyAV) reads mp3, m4a, aac, mp4, webm, mkv, amr
-and what libsndfile refuses. A header is never believed: it is checked against the limits, and what is then decoded is
-counted again.
+A plain wav is taken from its bytes (`model.wav`); libsndfile (soundfile) reads every other wav, flac, ogg, opus, aiff
+and au; FFmpeg (PyAV) reads mp3, m4a, aac, mp4, webm, mkv, amr and what libsndfile refuses. A header is never believed:
+it is checked against the limits, and what is then decoded is counted again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Source = bytes | bytearray | memoryview | Path
 
 BLOCK_FRAMES = 1 << 15
 CAREFUL_FRAMES = 1 << 12
-"""libsndfile decodes so many at a time, the fewer where it failed: what it has of a block is lost with a failure."""
+"""libsndfile decodes so many at a time, the fewer where it failed: a failure costs what was decoded of its block."""
 
 PCM_BLOCK_FRAMES = 1 << 14
 """Converted at a time: a block of it stays in the cache."""
