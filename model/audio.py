@@ -393,8 +393,9 @@ def _mono(frame: av.AudioFrame) -> Samples:
     planes, count = (channels, frame.samples) if planar else (1, frame.samples * channels)
     try:
         dtype = FFMPEG_DTYPES[frame.format.packed.name]
-        data = np.stack([np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes[:planes]])
-    except (KeyError, ValueError):
+        parts = [np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes[:planes]]
+        data = parts[0][np.newaxis] if planes == 1 else np.stack(parts)
+    except (KeyError, IndexError, ValueError):
         detail = f"The clip has frames that cannot be read: {channels} channels of {frame.format.name}."
         raise AudioError("corrupt", detail) from None
     if not planar:
