@@ -10,6 +10,7 @@ where others work beside it. The smaller the encoder, the more reading weighs: w
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import os
 import statistics
@@ -125,8 +126,8 @@ def main() -> None:
     encoder = Encoder(checkpoint)
     window = checkpoint.config.front_end.window_samples
     windows = (np.random.default_rng(1).standard_normal((64, window)) * 0.1).astype(np.float32)
-    alone = Encoder(checkpoint)
-    alone.batch = BatchSize(limit=32)
+    alone = copy.copy(encoder)
+    alone.lanes, alone.batch = 1, BatchSize(limit=32)
     for bare, one in ((at_once, encoder), (one_call, alone)):
         while not one.batch.settled:
             bare(one, windows, 4 * one.lanes * one.batch.size)

@@ -1,4 +1,4 @@
-"""Clips to embeddings: threads read ahead while others encode, and what is in the store is not computed again."""
+"""Clips to embeddings: threads read and encode side by side, and what is in the store is not computed again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from rich.progress import Progress
@@ -113,42 +114,75 @@ def vectors_of(encoder: Encoder, batch: Sequence[tuple[bytes, Samples]]) -> list
     return vectors
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a lane made of some clips: the digest and the error of each, and the vectors that are new."""
+
+    found: list[tuple[bytes, str]]
+    vectors: list[tuple[bytes, Embeddings]]
+
+
+def hear(encoder: Encoder, clips: Sequence[Clip], known: set[bytes], lock: Lock) -> Heard:
+    """Read and encode clips, at most a batch of windows and one clip in memory; `known` is shared by the lanes."""
+    front_end = encoder.checkpoint.config.front_end
+    heard = Heard([], [])
+    batch: list[tuple[bytes, Samples]] = []
+    for clip in clips:
+        one = load(clip, front_end, known)
+        heard.found.append((one.digest, one.error))
+        if one.windows is None:
+            continue
+        with lock:
+            if one.digest in known:
+                continue
+            known.add(one.digest)
+        batch.append((one.digest, one.windows))
+        if sum(len(windows) for _, windows in batch) >= encoder.batch.size:
+            heard.vectors.extend(vectors_of(encoder, batch))
+            batch = []
+    if batch:
+        heard.vectors.extend(vectors_of(encoder, batch))
+    return heard
+
+
 def encode(encoder: Encoder, clips: Sequence[Clip], store: Store, progress: Progress | None = None) -> Encoded:
     """Embed every clip once. A clip's embedding does not depend on its neighbours.
 
+    A lane reads a batch and encodes it: what was just read is still in its core's cache, and no lane waits for another.
     Raises TooFewRead where more than half of the clips can't be read.
     """
     bar = progress.add_task("embedding", total=len(clips)) if progress else None
-    front_end = encoder.checkpoint.config.front_end
     joint_dim = encoder.checkpoint.config.joint_dim
-    known = store.digests()
+    known, lock = store.digests(), Lock()
     digests: dict[int, bytes] = {}
     unreadable: list[str] = []
-    queued: set[bytes] = set()
-    batch: list[tuple[bytes, Samples]] = []
-    running: deque[Future[list[tuple[bytes, Embeddings]]]] = deque()
-    ahead = 2 * encoder.batch.limit * encoder.lanes
-    with encoder.running() as lanes:
-        for index, clip in enumerate(loaded(clips, front_end, known, ahead)):
-            if clip.error:
-                unreadable.append(f"{clips[index].name}: {clip.error}")
+    computed = 0
+    running: deque[tuple[int, Future[Heard]]] = deque()
+
+    def finish() -> None:
+        nonlocal computed
+        start, future = running.popleft()
+        heard = future.result()
+        store.add(heard.vectors)
+        computed += len(heard.vectors)
+        for index, (digest, error) in enumerate(heard.found, start):
+            if error:
+                unreadable.append(f"{clips[index].name}: {error}")
             else:
-                digests[index] = clip.digest
-                if clip.windows is not None and clip.digest not in queued:
-                    batch.append((clip.digest, clip.windows))
-                    queued.add(clip.digest)
-                if sum(len(windows) for _, windows in batch) >= encoder.batch.size:
-                    running.append(lanes.submit(vectors_of, encoder, batch))
-                    batch = []
-            # One batch waits, so that no lane does.
-            if len(running) > encoder.lanes + 1:
-                store.add(running.popleft().result())
-            if progress and bar is not None:
-                progress.advance(bar)
-        if batch:
-            running.append(lanes.submit(vectors_of, encoder, batch))
+                digests[index] = digest
+        if progress and bar is not None:
+            progress.advance(bar, len(heard.found))
+
+    with encoder.running() as lanes:
+        start = 0
+        while start < len(clips):
+            part = clips[start : start + encoder.batch.size]
+            running.append((start, lanes.submit(hear, encoder, part, known, lock)))
+            start += len(part)
+            if len(running) > 2 * encoder.lanes:
+                finish()
         while running:
-            store.add(running.popleft().result())
+            finish()
     if len(digests) * 2 < len(clips) or not digests:
         raise TooFewRead(f"{len(unreadable):,} of {len(clips):,} clips can't be read; the first: {unreadable[0]}")
     vectors = np.stack([store.get(digest) for digest in digests.values()])
@@ -158,5 +192,5 @@ def encode(encoder: Encoder, clips: Sequence[Clip], store: Store, progress: Prog
         vectors[:, joint_dim:],
         tuple(digests.values()),
         tuple(unreadable),
-        len(queued),
+        computed,
     )

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,7 +27,7 @@ TOLERANCE = 5e-3
 
 
 LANES = 4
-"""At most so many batches at once on CPU; each has an even share of the compute threads."""
+"""At most so many batches at once: on CPU each has an even share of the compute threads, a GPU takes one by one."""
 
 
 @dataclass
@@ -83,7 +83,8 @@ class Encoder:
         self.network = copy.deepcopy(checkpoint.model.audio_encoder)
         prepare(self.network, torch.float32)
         on_cpu = self.device.type == "cpu"
-        self.lanes = min(torch.get_num_threads(), LANES) if on_cpu else 1
+        self.lanes = min(torch.get_num_threads(), LANES)
+        self.turn: AbstractContextManager[object] = nullcontext() if on_cpu else threading.Lock()
         # Together the lanes hold as much as one batch of 32.
         self.batch = BatchSize(limit=32 // self.lanes if on_cpu else 256)
         self.precision: Precision = "fp32"
@@ -102,7 +103,7 @@ class Encoder:
 
     @contextmanager
     def running(self) -> Iterator[Executor]:
-        """Threads to call this in, a batch in each.
+        """Threads to read and to call this in, a batch in each.
 
         On CPU the cores do more with a batch each than with a share of every operation of one batch: threads of an
         operation wait for each other some fifty times a window.
@@ -129,15 +130,16 @@ class Encoder:
         start = 0
         while start < len(windows):
             part = windows[start : start + self.batch.size]
-            began = time.perf_counter()
-            try:
-                vectors = self.forward(part, self.precision)
-            except torch.cuda.OutOfMemoryError:
-                if len(part) == 1:
-                    raise
-                self.batch.exhausted()
-                continue
-            self.batch.took(len(part), time.perf_counter() - began)
+            with self.turn:
+                began = time.perf_counter()
+                try:
+                    vectors = self.forward(part, self.precision)
+                except torch.cuda.OutOfMemoryError:
+                    if len(part) == 1:
+                        raise
+                    self.batch.exhausted()
+                    continue
+                self.batch.took(len(part), time.perf_counter() - began)
             joint.append(vectors[0])
             features.append(vectors[1])
             start += len(part)

@@ -50,8 +50,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def linked(result: Result) -> str:
     part = f' <span class="tag" title="{escape(result.partial)}">part</span>' if result.partial else ""
-    chance = ' <span class="tag chance">at chance</span>' if result.at_chance else ""
-    return f'<a href="#{result.task}">{escape(result.title)}</a>{part}{chance}'
+    return f'<a href="#{result.task}">{escape(result.title)}</a>{part}'
 
 
 def tag(words: str) -> str:
@@ -64,6 +63,7 @@ def glance(report: Report) -> str:
         result = task.result
         published = PUBLISHED.get(result.task)
         marks = {} if result.chance is None else {"chance": result.chance}
+        chance = ' <span class="tag chance">at chance</span>' if result.at_chance else ""
         best = ""
         if published is not None:
             marks["paper"] = published.zero_shot
@@ -72,7 +72,7 @@ def glance(report: Report) -> str:
                 best = f'{published.best:.3f} <span class="soft">{escape(published.best_of)}</span>'
         rows.append(
             (
-                linked(result),
+                linked(result) + chance,
                 f"{result.clips:,}",
                 result.metric,
                 f"<b>{result.figure:.3f}</b>",

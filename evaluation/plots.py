@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from evaluation.calibration import Reliability
@@ -57,8 +57,7 @@ def bars(values: Mapping[str, float], chance: float | None, measure: str) -> str
     order = sorted(values.items(), key=lambda item: item[1])
     if len(order) > MAX_BARS:
         order = [*order[: MAX_BARS // 2], *order[-MAX_BARS // 2 :]]
-    longest = min(max(len(name) for name, _ in order), 34)
-    left, width, step = 7.0 * longest + 12, 240.0, 17.0
+    left, width, step = room((name for name, _ in order), 34) + 12, 240.0, 17.0
     height = step * len(order) + 4
     parts = []
     for row, (name, value) in enumerate(order):
@@ -79,15 +78,20 @@ def shortened(name: str, longest: int) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
+def room(names: Iterable[str], longest: int) -> float:
+    """Pixels that the widest of `names` needs at 12 px, whatever sans-serif the reader has."""
+    return max(sum(12.0 if letter in "mwMW@" else 7.0 for letter in shortened(name, longest)) for name in names)
+
+
 def confusion(counts: Confusion, classes: Sequence[str]) -> str:
     """Shares of each true class (rows) by the class it was given (columns); empty for very many classes."""
     if len(classes) > MAX_CELLS:
         return ""
     cell = 34.0 if len(classes) <= 12 else 20.0 if len(classes) <= 24 else 13.0
-    longest = min(max(len(name) for name in classes), 24)
-    left, top = 6.6 * longest + 12, 6.0
+    names = room(classes, 24)
+    left, top = names + 12, 6.0
     side = cell * len(classes)
-    bottom = 4.8 * longest + 22
+    bottom = names * 0.71 + 18  # they lean by 45 degrees
     parts = []
     for row, name in enumerate(classes):
         total = int(counts[row].sum())

@@ -9,7 +9,7 @@ import numpy as np
 from rich.progress import Progress
 
 from evaluation import metrics
-from evaluation.embeddings import Encoded, encode
+from evaluation.embeddings import Encoded, TooFewRead, encode
 from evaluation.encoder import Encoder
 from evaluation.metrics import Confusion, Indices, Truth
 from evaluation.store import Store
@@ -88,10 +88,16 @@ def truth_matrix(clips: Sequence[Clip], classes: Sequence[str]) -> Truth:
 def zero_shot(
     checkpoint: Checkpoint, data_set: DataSet, encoded: Encoded, templates: Sequence[str] | None = None
 ) -> Result:
-    """Figures of a task over its encoded test clips, with its own prompt or an ensemble of `templates`."""
+    """Figures of a task over its encoded test clips, with its own prompt or an ensemble of `templates`.
+
+    Raises TooFewRead where more than half of the test clips can't be read, however many of the others can.
+    """
     templates = tuple(templates or (data_set.task.template,))
     classes = data_set.classes
     test = encoded.of(data_set.test)
+    if len(test.clips) * 2 < len(data_set.test):
+        lost = len(data_set.test) - len(test.clips)
+        raise TooFewRead(f"{lost:,} of {len(data_set.test):,} test clips can't be read; {encoded.unreadable[0]}")
     labels = class_embeddings(checkpoint, classes, templates)
     scores = labels.score(test.joint, checkpoint.logit_scale, "sigmoid")
     confusion = None

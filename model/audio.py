@@ -1,8 +1,8 @@
 """Reading audio: bytes of any common format to one mono waveform, with every limit checked before memory is taken.
 
-libsndfile (soundfile) reads wav, flac, ogg, opus, aiff and au; FFmpeg (PyAV) reads mp3, m4a, aac, mp4, webm, mkv, amr
-and what libsndfile refuses. A header is never believed: it is checked against the limits, and what is then decoded is
-counted again.
+A plain wav is taken from its bytes (`model.wav`); libsndfile (soundfile) reads every other wav, flac, ogg, opus, aiff
+and au; FFmpeg (PyAV) reads mp3, m4a, aac, mp4, webm, mkv, amr and what libsndfile refuses. A header is never believed:
+it is checked against the limits, and what is then decoded is counted again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Source = bytes | bytearray | memoryview | Path
 
 BLOCK_FRAMES = 1 << 15
 CAREFUL_FRAMES = 1 << 12
-"""libsndfile decodes so many at a time, the fewer where it failed: what it has of a block is lost with a failure."""
+"""libsndfile decodes so many at a time, the fewer where it failed: a failure costs what was decoded of its block."""
 
 PCM_BLOCK_FRAMES = 1 << 14
 """Converted at a time: a block of it stays in the cache."""
@@ -393,8 +393,9 @@ def _mono(frame: av.AudioFrame) -> Samples:
     planes, count = (channels, frame.samples) if planar else (1, frame.samples * channels)
     try:
         dtype = FFMPEG_DTYPES[frame.format.packed.name]
-        data = np.stack([np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes[:planes]])
-    except (KeyError, ValueError):
+        parts = [np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes[:planes]]
+        data = parts[0][np.newaxis] if planes == 1 else np.stack(parts)
+    except (KeyError, IndexError, ValueError):
         detail = f"The clip has frames that cannot be read: {channels} channels of {frame.format.name}."
         raise AudioError("corrupt", detail) from None
     if not planar:

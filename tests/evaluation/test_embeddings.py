@@ -107,7 +107,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     batches: Iterator[int] = iter(range(1_000))
 
     def forward_until_stopped(windows: Samples, precision: str) -> tuple[object, object]:
-        if next(batches) == 3:
+        if next(batches) == 5:
             raise Stopped
         return forward(windows, "fp32")
 
@@ -154,3 +154,15 @@ def test_the_chosen_ones_keep_their_own_vectors(clips: list[Clip], encoder: Enco
     some = encoded.of(clips[10:20])
     assert some.clips == tuple(clips[10:20])
     np.testing.assert_array_equal(some.joint, encoded.joint[10:20])
+
+
+def test_many_lanes_give_what_one_gives_and_embed_nothing_twice(
+    clips: list[Clip], encoder: Encoder, checkpoint: Checkpoint, store: Store
+) -> None:
+    expected = encode(encoder, clips, store)
+    encoder.lanes = 3
+    with Store(None, checkpoint.fingerprint, "fp32") as other:
+        found = encode(encoder, [*clips, *clips], other)
+    assert found.computed == 30
+    assert found.digests == expected.digests * 2
+    np.testing.assert_allclose(found.joint, np.concatenate([expected.joint] * 2), atol=1e-6)

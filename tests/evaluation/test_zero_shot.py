@@ -15,7 +15,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from evaluation.embeddings import encode
+from evaluation.embeddings import TooFewRead, encode
 from evaluation.encoder import Encoder
 from evaluation.store import Store
 from evaluation.tasks import TASKS
@@ -115,3 +115,15 @@ def test_evaluation_hears_what_the_service_hears(tmp_path: Path, checkpoint: Che
     )
     expected = ((audio @ text.T).argmax(axis=1) == indices(data_set.clips, data_set.classes)).mean()
     assert evaluate(checkpoint, data_set).figure == pytest.approx(expected)
+
+
+def test_a_test_split_that_can_not_be_read_is_an_error_though_the_rest_can(
+    tmp_path: Path, checkpoint: Checkpoint, encoder: Encoder, store: Store
+) -> None:
+    LAYOUTS["fsd50k"](tmp_path)
+    data_set = TASKS["fsd50k"].open(tmp_path)
+    for clip in data_set.test[:3]:
+        clip.path.write_bytes(b"not audio")
+    encoded = encode(encoder, data_set.clips, store)
+    with pytest.raises(TooFewRead, match="3 of 4 test clips can't be read"):
+        zero_shot(checkpoint, data_set, encoded)
