@@ -22,15 +22,15 @@ class Door:
     """Times are in `time.monotonic()` seconds."""
 
     def __init__(self) -> None:
-        self._refusals: dict[Priority, Refusal] = {}
+        self.refusals: dict[Priority, Refusal] = {}
 
     def shut(self, priority: Priority, deadline: float, retry_after_s: float, now: float) -> None:
         """A worker has refused a single clip, which would have been taken with so much more time."""
-        self._refusals[priority] = Refusal(now + min(retry_after_s, LONGEST_S), deadline - now + retry_after_s)
+        self.refusals[priority] = Refusal(now + min(retry_after_s, LONGEST_S), deadline - now + retry_after_s)
 
     def check(self, priority: Priority, deadline: float, now: float) -> None:
         """Raises Overloaded for a request that a worker would refuse as well. Bulk work has no more room than other."""
         for each in {priority, Priority.INTERACTIVE}:
-            refusal = self._refusals.get(each)
+            refusal = self.refusals.get(each)
             if refusal is not None and now < refusal.until and deadline - now < refusal.needed_s:
                 raise Overloaded("a worker has just refused as much", refusal.until - now)

@@ -113,6 +113,15 @@ def test_the_rest_of_a_refused_body_is_not_taken_for_ever(connection: socket.soc
     assert drip(connection, b"x")
 
 
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (100_000, 1), (300_000, 300_000, 300_000)])
+def test_a_body_comes_whole_in_whatever_pieces(sizes: tuple[int, ...], connection: socket.socket) -> None:
+    connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % sum(sizes))
+    for size in sizes:
+        connection.sendall(bytes(size))
+        time.sleep(0.02)
+    assert cut_off(connection).endswith(b"\r\n%d" % sum(sizes))
+
+
 def test_an_idle_connection_is_kept_and_serves_again(connection: socket.socket) -> None:
     for _ in range(3):
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")

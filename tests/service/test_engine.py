@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from model.prompts import Label
 from model.windows import cut
 from service import engine as engines
 from service import parity
+from service.cores import cores
 from service.embedding import Vectors
 from service.engine import Engine, fast_bfloat16
 
@@ -117,3 +119,14 @@ def test_what_auto_takes_keeps_the_promise_on_real_recordings(shared: Path) -> N
         before = embedded.score(one, exact.info.logit_scale, activation, none_of_these=True).score
         after = embedded.score(other, exact.info.logit_scale, activation, none_of_these=True).score
         assert np.abs(before - after).max() <= parity.PROMISED
+
+
+def test_batches_at_once_are_embedded_as_they_are_alone(tiny: Engine) -> None:
+    parts = [windows(tiny)[at : at + 5] for at in range(0, 20, 5)]
+    with ThreadPoolExecutor(4) as threads:
+        together = np.concatenate(list(threads.map(tiny.embed_audio, parts)))
+    assert np.abs(together - tiny.embed_audio(windows(tiny))).max() < 1e-5
+
+
+def test_a_cpu_has_a_stream_for_each_core(tiny: Engine) -> None:
+    assert tiny.streams == cores()

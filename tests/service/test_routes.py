@@ -245,6 +245,16 @@ def test_an_overloaded_worker_is_503_with_retry_after(
     assert answer.headers["retry-after"] == "7"
 
 
+def test_what_would_be_refused_is_refused_before_its_body_is_read(
+    client: TestClient, embedder: SpectralEmbedder
+) -> None:
+    embedder.door_failure = Overloaded("full", retry_after_s=0.2)
+    answer = client.post("/v1/classify", content=b"{", headers={"content-type": "application/json"})
+    assert problem(answer) == (503, "overloaded"), "the body, which is no JSON, was not looked at"
+    assert answer.headers["retry-after"] == "1"
+    assert embedder.reserved == 0
+
+
 def test_a_worker_that_died_is_503_with_retry_after(client: TestClient, embedder: SpectralEmbedder, low: bytes) -> None:
     embedder.audio_failure = WorkerUnavailable("gone", retry_after_s=0.1)
     answer = form(client, low, labels=["low", "high"])

@@ -200,6 +200,14 @@ class TestAdmission:
                 async with client.reserve(11, deadline=soon()):
                     pass
 
+    async def test_what_a_worker_refuses_is_noted_at_the_door(self, client: WorkerClient) -> None:
+        client.check(deadline=soon())
+        async with client.reserve(40, deadline=soon()):
+            with pytest.raises(Overloaded):
+                async with client.reserve(1, deadline=soon()):
+                    pass
+        assert client._door.refusals.keys() == {Priority.INTERACTIVE}
+
     async def test_what_no_queue_can_hold_is_refused_by_the_client(self, client: WorkerClient) -> None:
         with pytest.raises(Overloaded):
             await client.embed_audio(np.zeros((42, SAMPLES), np.float32), deadline=soon())
@@ -210,6 +218,8 @@ class TestAbsence:
         async with WorkerClient([f"ipc://{tmp_path}/nobody"]) as client:
             assert not client.ready
             assert client.alive
+            with pytest.raises(WorkerUnavailable):
+                client.check(deadline=soon())
             with pytest.raises(WorkerUnavailable):
                 _ = client.info
             with pytest.raises(WorkerUnavailable):
