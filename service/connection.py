@@ -56,10 +56,9 @@ class Connection(HttpToolsProtocol):
             if self._head == 0:
                 self._arm(self.head_s)
             self._head += len(data)
-            if self._head > self.head_bytes:
-                self.transport.abort()
-                return
         super().data_received(data)
+        if self._in_head and self._head > self.head_bytes:  # what came with the headers' end may be a body's begin
+            self.transport.abort()
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body = False, True
