@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from model.checkpoint import DEFAULT, load
 from model.folding import fold_batch_norms, prepare
+from model.memory import keep_freed_memory
 from service.cores import cores
 
 Forward = Callable[[Tensor], Tensor]
@@ -61,8 +62,13 @@ def main() -> None:
     parser.add_argument("--batches", default="1,2,4,8,16,32")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument(
+        "--stock-allocator", action="store_true", help="memory goes back to the kernel when it is freed"
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes")
     options = parser.parse_args()
+    if not options.stock_allocator:
+        keep_freed_memory()  # as the worker does
     torch.set_num_threads(options.threads)
     clap = load(options.model).model
     batches = list(map(int, options.batches.split(",")))
