@@ -96,7 +96,12 @@ class Bare:
 
     def best(self, seconds: float) -> Pace:
         """At the batch size and number of streams with the most clips a second."""
-        tried = [self.pace(batch, streams, seconds) for streams in {1, self.streams} for batch in BATCHES]
+        tried: list[Pace] = []
+        for streams in sorted({1, self.streams}):
+            for batch in BATCHES:
+                tried.append(self.pace(batch, streams, seconds))
+                if batch > 1 and tried[-1].clips_s < tried[-2].clips_s:
+                    break
         return max(tried, key=lambda pace: pace.clips_s)
 
     def _answer(self) -> str:

@@ -132,14 +132,17 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 
 def resident_mib(pids: Iterable[int]) -> float:
-    """Memory of processes, shared pages counted once for all of them (proportional set size)."""
+    """Memory of processes' own, pages that several share counted once (proportional set size).
+
+    Pages of files, most of them of libraries, are left out: their share grows when another program ends.
+    """
     total = 0
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         except OSError:
             continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        total += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return total / 1024
 
 

@@ -27,8 +27,9 @@ from service.isolation import DeviceFault, OutOfMemory
 Dtype = Literal["float32", "bfloat16"]
 """What the audio encoder computes in. Prompts are always embedded in float32."""
 
-CPU_BATCH = 16
-"""Windows a batch on a CPU: more of them no longer fit its caches and are not faster (docs/performance.md)."""
+CPU_BATCH = range(8, 17)
+"""Windows a batch on a CPU: more of them no longer fit its caches and are not faster (docs/performance.md). Within that,
+as many as take a second one by one: prompts, and work that is more urgent, wait for the batch before them."""
 GPU_BATCH = 64
 GPU_STREAMS = 2
 """One batch is copied while the other is computed."""
@@ -66,7 +67,7 @@ class Engine:
         checkpoint = load(folder, self.device)
         self.dim = checkpoint.config.joint_dim
         self.window_samples = checkpoint.config.front_end.window_samples
-        self.batch_windows = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
+        self.batch_windows = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH[0]
         self._tokenizer = checkpoint.tokenizer
         self._clap = checkpoint.model
         self.dtype: Dtype = "float32"
@@ -75,14 +76,14 @@ class Engine:
         else:
             self._lower(dtype)
         if self.device.type == "cpu":
-            self._threads_alone = self._fastest_alone()
+            self._suit_to_speed()
         self.info = ModelInfo(
             checkpoint.config, checkpoint.fingerprint, checkpoint.logit_scale, str(self.device), self.dtype
         )
 
-    def _fastest_alone(self) -> int:
+    def _suit_to_speed(self) -> None:
         """Threads for a single window: one a core where they save a fifth of the time, else one: small layers do not
-        pay for a second thread."""
+        pay for a second thread. And the windows of a batch."""
         window = [np.zeros(self.window_samples, np.float32)]
 
         def best_s(threads: int) -> float:
@@ -94,7 +95,9 @@ class Engine:
                 durations.append(time.perf_counter() - began)
             return min(durations)
 
-        return cores() if best_s(cores()) < 0.8 * best_s(1) else 1
+        several, one = best_s(cores()), best_s(1)
+        self._threads_alone = cores() if several < 0.8 * one else 1
+        self.batch_windows = min(max(CPU_BATCH[0], int(1 / one)), CPU_BATCH[-1])
 
     def _lower(self, dtype: Dtype) -> None:
         prepare(self._clap.audio_encoder, getattr(torch, dtype))
