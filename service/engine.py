@@ -28,7 +28,7 @@ Dtype = Literal["float32", "bfloat16"]
 """What the audio encoder computes in. Prompts are always embedded in float32."""
 
 CPU_BATCH = range(8, 17)
-"""Windows a batch on a CPU: more of them no longer fit its caches and are not faster (docs/performance.md). Within that,
+"""Windows a batch on a CPU: more no longer fit its caches and are not faster (docs/performance.md). Within that,
 as many as take a second one by one: prompts, and work that is more urgent, wait for the batch before them."""
 GPU_BATCH = 64
 GPU_STREAMS = 2
