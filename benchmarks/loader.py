@@ -2,8 +2,9 @@
 
     python -m benchmarks.loader MANIFEST
 
-Blocks of both take turns in one process, so that a busy machine slows both; medians and their ratio are printed. The
-first steps of a block are not counted: they live on what was read ahead.
+Short blocks of both take turns in one process, and the order changes from round to round: a machine that is busy for a
+while slows both halves of a pair. Each round gives one ratio; their median and range are printed, with the share of the
+step that was spent waiting for data. The first steps of a block are not counted: they live on what was read ahead.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--encoder", choices=["cnn14", "mobilenet"], default="cnn14")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=6, help="counted steps a block")
-    parser.add_argument("--rounds", type=int, default=2, help="blocks of each")
+    parser.add_argument("--steps", type=int, default=3, help="counted steps a block")
+    parser.add_argument("--rounds", type=int, default=8, help="pairs of blocks")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     text = read_config(BUNDLED).text_encoder
@@ -65,24 +66,27 @@ def main() -> None:
     settling = PREFETCH * max(arguments.workers, 1) + 1
     seconds: dict[str, list[float]] = {"data": [], "synthetic": []}
     waits: dict[str, list[float]] = {"data": [], "synthetic": []}
-    for name in ("synthetic", "data") * arguments.rounds:
-        stream = source if name == "data" else held
-        for number in range(settling + arguments.steps):
-            began = time.perf_counter()
-            batch = next(stream)
-            waited = time.perf_counter() - began
-            step(model, batch, optimiser)
-            if number >= settling:
-                seconds[name].append(time.perf_counter() - began)
-                waits[name].append(waited)
-    with_data, synthetic = (statistics.median(seconds[name]) for name in ("data", "synthetic"))
-    spread = {name: f"{min(values):.3f}-{max(values):.3f}" for name, values in seconds.items()}
+    ratios: list[float] = []
+    for turn in range(arguments.rounds):
+        for name in ("synthetic", "data") if turn % 2 == 0 else ("data", "synthetic"):
+            stream = source if name == "data" else held
+            for number in range(settling + arguments.steps):
+                began = time.perf_counter()
+                batch = next(stream)
+                waited = time.perf_counter() - began
+                step(model, batch, optimiser)
+                if number >= settling:
+                    seconds[name].append(time.perf_counter() - began)
+                    waits[name].append(waited)
+        with_data, synthetic = (statistics.median(values[-arguments.steps :]) for values in seconds.values())
+        ratios.append(with_data / synthetic)
+    share = sum(waits["data"]) / sum(seconds["data"])
     lines = (
         f"{arguments.encoder}, batch {arguments.batch}, {arguments.workers} workers, "
-        f"{arguments.rounds} x {arguments.steps} steps each",
-        f"with data  {with_data:.3f} s ({spread['data']}), of which {statistics.median(waits['data']):.4f} s waiting",
-        f"synthetic  {synthetic:.3f} s ({spread['synthetic']})",
-        f"ratio      {with_data / synthetic:.3f}",
+        f"{arguments.rounds} rounds of {arguments.steps} steps each",
+        *(f"{name:<9}  {statistics.median(values):.3f} s a step" for name, values in seconds.items()),
+        f"waiting    {share:.2%} of the step with data",
+        f"ratio      {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f} over the rounds)",
     )
     print("\n".join(lines))
 

@@ -6,6 +6,7 @@ Module names are the released checkpoints': `audio_encoder` and `caption_encoder
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from model.mobilenet import MobileNet
 from model.text import Tokens, load_base, text_features
 
 MAX_LOGIT_SCALE = 100.0
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "hardswish": F.hardswish}
 
 
 class ResidualProjection(nn.Module):
@@ -56,7 +58,7 @@ class MlpProjection(nn.Module):
         super().__init__()
         self.linear1 = nn.Linear(features, out)
         self.linear2 = nn.Linear(out, out)
-        self.activation = F.relu if activation == "relu" else F.gelu
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         projected: Tensor = self.linear2(self.activation(self.linear1(x)))

@@ -151,7 +151,7 @@ class ProjectionConfig(Frozen):
 
     kind: Literal["linear", "residual", "mlp", "identity"] = "linear"
     bias: bool = True
-    activation: Literal["relu", "gelu"] = "relu"
+    activation: Literal["relu", "gelu", "hardswish"] = "relu"
     dropout: float = Field(0.5, ge=0, lt=1)
 
 

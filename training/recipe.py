@@ -31,10 +31,11 @@ class Layout(Frozen):
 
 
 class Manifest(Frozen):
-    """JSON lines or CSV."""
+    """JSON lines or CSV. `tagger` names EfficientAT weights: what they hear becomes one more caption of a recording."""
 
     kind: Literal["manifest"]
     path: Path
+    tagger: Path | None = None
     max_missing: float = Field(0.0, ge=0, lt=1)
 
 
@@ -66,14 +67,28 @@ class Validation(Frozen):
         return self
 
 
+class Head(Frozen):
+    """How the projections follow from the class head of EfficientAT's weights (training/head.py).
+
+    `recordings` are listened to for the spread of hidden features; `shrinkage` and `ridge` are the share of the
+    mean variance that is added to it and to that of the class phrases.
+    """
+
+    recordings: int = Field(1_024, ge=2)
+    shrinkage: float = Field(0.3, gt=0)
+    ridge: float = Field(0.01, gt=0)
+
+
 class Start(Frozen):
     """Where weights come from: PANNs' or EfficientAT's audio weights, a transformers folder, a whole checkpoint.
 
+    `head`: the projections too begin with what the tagger in `audio` knows, its 527 classes.
     `text` is a folder with a tokenizer and, unless `text_weights` is false, `model.safetensors`; a text encoder that
     a package carries needs none.
     """
 
     audio: Path | None = None
+    head: Head | None = None
     text: Path | None = None
     text_weights: bool = True
     checkpoint: Path | None = None
@@ -137,9 +152,18 @@ class Recipe(Frozen):
     def _sizes(self) -> Recipe:
         if self.batch % self.accumulation:
             raise ValueError(f"batch {self.batch} does not fall into {self.accumulation} equal chunks")
+        if self.start.head is not None:
+            self._check_head()
         if self.start.text is None and self.checkpoint.text_encoder.package is None and self.start.checkpoint is None:
             raise ValueError("start.text is needed: the folder of the text encoder's tokenizer and weights")
         return self
+
+    def _check_head(self) -> None:
+        audio, text = self.checkpoint.audio_projection, self.checkpoint.text_projection
+        if self.start.audio is None or self.checkpoint.audio_encoder.kind != "mobilenet":
+            raise ValueError("start.head needs start.audio, EfficientAT's weights, and a mobilenet")
+        if (audio.kind, audio.activation) != ("mlp", "hardswish") or (text.kind, text.bias) != ("linear", True):
+            raise ValueError("start.head needs an mlp with hardswish as audio_projection and a linear text_projection")
 
     def check(self, data: Path, world: int) -> None:
         """Everything that is not in the recipe itself: paths, and whether `world` ranks can share a batch.
@@ -152,6 +176,9 @@ class Recipe(Frozen):
             )
         paths: dict[str, Path | None] = {f"data.{n}.path": source.path for n, source in enumerate(self.data)}
         paths |= {f"validation.data.{n}.path": source.path for n, source in enumerate(self.validation.data)}
+        for n, source in enumerate(self.data):
+            if isinstance(source, Manifest) and source.tagger is not None:
+                paths[f"data.{n}.tagger"] = source.tagger
         paths["validation.tasks_path"] = self.validation.tasks_path
         paths |= {f"start.{name}": getattr(self.start, name) for name in ("audio", "text", "checkpoint")}
         for place, path in paths.items():

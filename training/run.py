@@ -21,6 +21,7 @@ from model.clap import MAX_LOGIT_SCALE
 from model.config import Frozen
 from training.accumulate import accumulate, dropout_seed
 from training.corpus import Corpus, read_corpus
+from training.head import start_from_head
 from training.loader import Batch, Segments, batches, shards_of
 from training.loss import ContrastiveLoss
 from training.publish import Checkpoints
@@ -75,6 +76,9 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
     recipe.check(data, ranks.world)
     corpus = read_corpus(recipe, data)
     clap, tokenizer = build(recipe, data)
+    segments = Segments(corpus.training, recipe.checkpoint.front_end, recipe.seed)
+    if recipe.start.head is not None and recipe.start.audio is not None:
+        start_from_head(clap, tokenizer, data / recipe.start.audio, segments, recipe.start.head)
     towers = Towers(clap.to(ranks.device), recipe.freeze.audio, recipe.freeze.text).train()
     tasks_path = None if recipe.validation.tasks_path is None else data / recipe.validation.tasks_path
     workers = recipe.loading.workers
@@ -84,7 +88,6 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
     model = distribute(towers, recipe, ranks)
     optimiser = make_optimiser(towers, recipe)
     scaler = torch.GradScaler(ranks.device.type, enabled=recipe.precision == "float16")
-    segments = Segments(corpus.training, recipe.checkpoint.front_end, recipe.seed)
     steps = recipe.epochs * (len(segments) // recipe.batch)
     schedule = Schedule(recipe.schedule, steps)
     states, checkpoints = States(run / "states", recipe.saving.keep), Checkpoints(run, recipe.saving.keep)

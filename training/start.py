@@ -74,7 +74,7 @@ def load_audio(base: nn.Module, path: Path) -> None:
     """
     state = {
         key.removeprefix("module."): value
-        for key, value in _tensors(path).items()
+        for key, value in tensors(path).items()
         if not key.removeprefix("module.").startswith(FRONT_END)
     }
     wanted = base.state_dict()
@@ -87,7 +87,7 @@ def load_text(base: nn.Module, path: Path) -> None:
     """A transformers model's `model.safetensors`. Raises RecipeError as `load_audio`."""
     wanted = base.state_dict()
     state = {}
-    for key, value in _tensors(path).items():
+    for key, value in tensors(path).items():
         # Whole models (BertForMaskedLM, …) carry the encoder under its name, and heads beside it.
         name = key if key in wanted else key.split(".", 1)[-1]
         # TensorFlow's names for LayerNorm, in the oldest BERT files.
@@ -109,7 +109,7 @@ def _load(base: nn.Module, state: dict[str, Tensor], path: Path, allowed_missing
     base.load_state_dict(state, strict=False)
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors or PyTorch file; no object but tensors is unpickled."""
     try:
         if path.suffix == ".safetensors":

@@ -30,12 +30,21 @@ FRONT_END = FrontEndConfig(
 )
 
 
+def class_labels(weights: Path) -> Path:
+    """The names of the classes, which lie beside the weights."""
+    return weights.with_name("audioset_class_labels.csv")
+
+
+def read_classes(labels: Path) -> list[str]:
+    with labels.open(encoding="utf-8", newline="") as file:
+        return [row["display_name"] for row in csv.DictReader(file)]
+
+
 class Tagger:
     """527 AudioSet class logits and 384 pooled features for windows of 32 kHz audio."""
 
     def __init__(self, weights: Path, class_labels: Path, width: float = 0.4) -> None:
-        with class_labels.open(encoding="utf-8", newline="") as file:
-            self.classes = [row["display_name"] for row in csv.DictReader(file)]
+        self.classes = read_classes(class_labels)
         self.network = MobileNet(MobileNetConfig(width=width, classes=len(self.classes)), LogMel(FRONT_END))
         state = torch.load(weights, weights_only=True, map_location="cpu")
         state["logmel_extractor.melW"] = self.network.logmel_extractor.melW

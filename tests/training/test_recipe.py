@@ -60,6 +60,12 @@ def test_a_missing_path_is_named_before_anything_is_read(tmp_path: Path) -> None
         recipe.check(tmp_path, 1)
 
 
+def test_a_missing_tagger_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, data=[{"kind": "manifest", "path": "manifest.jsonl", "tagger": "none.pt"}])
+    with pytest.raises(RecipeError, match=r"data\.0\.tagger: there is no .*none\.pt"):
+        recipe.check(tmp_path, 1)
+
+
 def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be shared equally by 3 ranks"):
         tiny_recipe(tmp_path).check(tmp_path, 3)
