@@ -93,7 +93,7 @@ class Bench:
 
     def plan(self, running: Running, name: str, seconds: float | None = None, **level: float) -> Plan:
         seconds = seconds or self.options.seconds
-        warm_up = max(1.0, seconds / 4)
+        warm_up = min(max(1.0, seconds / 4), 10.0)
         clips = self.clips if name != "clap" else self.clips_48k
         return Plan(running.target, clips, seconds, warm_up, **level)  # type: ignore[arg-type]
 

@@ -16,6 +16,7 @@ from model.audio import AudioError
 from model.classify import LabelEmbeddings, LabelPrompts, Scores, clip_embedding, ranked
 from model.prompts import Embeddings, Label
 from service.audio_cache import AudioCache
+from service.deadline import Deadline
 from service.decode import Decoded, DecodePool, Shape
 from service.embedding import (
     DeadlineExceeded,
@@ -81,14 +82,6 @@ class EmbeddedLabels:
 
     labels: LabelEmbeddings
     looked_up_at: float
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """When the answer is of no more use, in `time.monotonic()` seconds, and how urgent it is."""
-
-    at: float
-    priority: Priority
 
 
 def _size(labels: LabelEmbeddings) -> int:

@@ -1,4 +1,4 @@
-"""Before anything of a request to the API is read: who asks, and whether they ask too often."""
+"""Before anything of a request to the API is read: who asks, whether they ask too often, and whether there is room."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.deadline import deadline_of
 from service.keys import Keys
 from service.metrics import REJECTED
 from service.problems import Code, Problem, respond
 from service.rate import Buckets, SharedBuckets
 
 GUARDED = "/v1/"
+CLASSIFY = "/v1/classify"
 
 
 class Gate:
@@ -31,7 +33,10 @@ class Gate:
         if scope["type"] == "http" and scope["path"].startswith(GUARDED):
             state = scope["app"].state
             try:
-                await admit(Headers(scope=scope), state.keys, state.buckets)
+                headers = Headers(scope=scope)
+                await admit(headers, state.keys, state.buckets)
+                if scope["path"] == CLASSIFY and scope["method"] == "POST":
+                    state.classifier.check(deadline_of(headers, state.settings))
             except Problem as problem:
                 scope["route"] = next((each for each in self.routes if each.matches(scope)[0] is not Match.NONE), None)
                 REJECTED.labels(problem.code.code).inc()

@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse
 from model.classify import clip_embedding
 from model.prompts import Embeddings, check_template
 from service import openapi
-from service.classify import Classifier, ClipFailure, Deadline, Timings, problem_of
-from service.embedding import EmbeddingError, Priority
+from service.classify import Classifier, ClipFailure, Timings, problem_of
+from service.deadline import Deadline, deadline_of
+from service.embedding import EmbeddingError
 from service.label_sets import Condition, LabelSet, LabelSets
 from service.problems import Problem
 from service.request import Clip, LabelIn, check_activation, check_labels, check_text, invalid, parse
@@ -26,27 +27,12 @@ api = APIRouter(prefix="/v1", responses=openapi.PROBLEMS)
 operations = APIRouter(tags=["operations"])
 
 
-def deadline_of(request: Request) -> Deadline:
-    """From X-Deadline-Ms and X-Priority. Raises Problem where they make no sense."""
-    settings: Settings = request.app.state.settings
-    longest_ms = settings.request_timeout_s * 1e3
-    try:
-        given_ms = float(request.headers.get("x-deadline-ms", longest_ms))
-        priority = Priority(request.headers.get("x-priority", "interactive"))
-    except ValueError:
-        raise invalid("X-Deadline-Ms is a number of milliseconds, X-Priority interactive or bulk") from None
-    if not given_ms > 0:
-        raise invalid("X-Deadline-Ms: more than 0 is needed")
-    return Deadline(time.monotonic() + min(given_ms, longest_ms) / 1e3, priority)
-
-
 @api.post("/classify", openapi_extra=openapi.CLASSIFY, summary="Score recordings against labels")
 async def classify(request: Request) -> JSONResponse:
     state = request.app.state
     timings: Timings = request.state.timings
-    deadline = deadline_of(request)
+    deadline = deadline_of(request.headers, state.settings)
     classifier: Classifier = state.classifier
-    classifier.check(deadline)
     began = time.perf_counter()
     asked = await parse(request, state.settings)
     timings.add("upload", time.perf_counter() - began)
@@ -85,7 +71,7 @@ async def embeddings(request: Request, body: EmbeddingsIn) -> dict[str, Any]:
     limit = settings.max_labels if body.modality == "text" else settings.max_clips
     if not 1 <= len(inputs) <= limit:
         raise invalid(f"input: {len(inputs)} items, 1 to {limit} are taken")
-    deadline = deadline_of(request)
+    deadline = deadline_of(request.headers, settings)
     try:
         if body.modality == "text":
             vectors = await embed_texts(classifier, inputs, deadline, settings)
