@@ -32,7 +32,7 @@ from service.settings import Settings, SettingsError
 log = logging.getLogger("anysound.server")
 
 BEAT_S = 0.5
-SPARE_BYTES = 64 << 20
+SPARE_BYTES = 32 << 20
 """Of freed memory that the process keeps for the next requests."""
 NOTICE_S = 5.0
 """How long a load balancer is given to notice that this process is not ready, at most half of the drain time."""
