@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from model.config import ClapConfig, Frozen
 from training.schedule import Plateau, ScheduleConfig
+from training.tagger import class_labels
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -174,11 +175,13 @@ class Recipe(Frozen):
             raise RecipeError(
                 f"a batch of {self.batch} cannot be shared equally by {world} ranks in {self.accumulation} chunks each"
             )
-        paths: dict[str, Path | None] = {f"data.{n}.path": source.path for n, source in enumerate(self.data)}
-        paths |= {f"validation.data.{n}.path": source.path for n, source in enumerate(self.validation.data)}
-        for n, source in enumerate(self.data):
-            if isinstance(source, Manifest) and source.tagger is not None:
-                paths[f"data.{n}.tagger"] = source.tagger
+        paths: dict[str, Path | None] = {}
+        for place, sources in (("data", self.data), ("validation.data", self.validation.data)):
+            for number, source in enumerate(sources):
+                paths[f"{place}.{number}.path"] = source.path
+                if isinstance(source, Manifest) and source.tagger is not None:
+                    paths[f"{place}.{number}.tagger"] = source.tagger
+                    paths[f"{place}.{number}.tagger's classes"] = class_labels(source.tagger)
         paths["validation.tasks_path"] = self.validation.tasks_path
         paths |= {f"start.{name}": getattr(self.start, name) for name in ("audio", "text", "checkpoint")}
         for place, path in paths.items():

@@ -64,6 +64,9 @@ def test_a_missing_tagger_is_named_before_anything_is_read(tmp_path: Path) -> No
     recipe = tiny_recipe(tmp_path, data=[{"kind": "manifest", "path": "manifest.jsonl", "tagger": "none.pt"}])
     with pytest.raises(RecipeError, match=r"data\.0\.tagger: there is no .*none\.pt"):
         recipe.check(tmp_path, 1)
+    (tmp_path / "none.pt").touch()
+    with pytest.raises(RecipeError, match=r"tagger's classes: there is no .*audioset_class_labels\.csv"):
+        recipe.check(tmp_path, 1)
 
 
 def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path: Path) -> None:
