@@ -21,6 +21,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from hashlib import sha256
 from types import TracebackType
 from typing import Any
@@ -150,10 +151,15 @@ class Memory:
             self._map.madvise(mmap.MADV_REMOVE, KEPT_BYTES, self.size - KEPT_BYTES)
 
 
+def most_samples(shape: Shape, limits: Limits) -> int:
+    """How many a clip within the limits has at most, and a second to spare for rounding."""
+    return round(limits.max_seconds * shape.rate) + shape.rate
+
+
+@cache
 def most_windows(shape: Shape, limits: Limits) -> int:
     """How many windows a clip within the limits has at most."""
-    length = round(limits.max_seconds * shape.rate) + shape.rate
-    return len(window_starts(length, shape.window, shape.hop))
+    return len(window_starts(most_samples(shape, limits), shape.window, shape.hop))
 
 
 def _serve(channel: socket.socket, decode: Decode) -> None:
@@ -237,15 +243,17 @@ class Decoder:
             raise DecoderDied("the process ended") from error
         if "error" in answer:
             raise AudioError(**answer["error"])
-        starts = window_starts(answer["samples"], shape.window, shape.hop)
-        if (size := len(starts) * shape.window * 4) > self._windows.size:
+        samples = answer["samples"]
+        if not isinstance(samples, int) or not 0 < samples <= most_samples(shape, limits):
             raise DecoderDied("it said what cannot be")
+        starts = window_starts(samples, shape.window, shape.hop)
+        size = len(starts) * shape.window * 4
         windows, digest = await off_loop(size <= BRIEF_BYTES, self._take, size, digests)
         return Decoded(
             windows.reshape(-1, shape.window),
             (starts / shape.rate).tolist(),
             shape.window / shape.rate,
-            answer["samples"] / shape.rate,
+            samples / shape.rate,
             digest,
         )
 

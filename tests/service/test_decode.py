@@ -77,11 +77,18 @@ def cut_off_the_shared_memory(_: bytes) -> None:
                 os.ftruncate(descriptor, 0)
 
 
+def lie(_: bytes) -> None:
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            if "socket:" in os.readlink(f"/proc/self/fd/{descriptor}"):  # noqa: PTH115
+                os.write(descriptor, b'{"samples": 1000000000000000}')
+
+
 FAULTS = {
     fault.__name__.encode(): fault
     for fault in (
         *(crash, run_out_of_memory, compute_for_ever, wait_for_ever, leave),
-        *(dial_out, dial_in, start_a_program, end_its_parent, write_a_file, cut_off_the_shared_memory),
+        *(dial_out, dial_in, start_a_program, end_its_parent, write_a_file, cut_off_the_shared_memory, lie),
     )
 }
 
@@ -216,6 +223,14 @@ async def test_it_ends_no_other_process() -> None:
 
 async def test_it_cuts_off_no_memory_that_others_map() -> None:
     assert await refused(cut_off_the_shared_memory)
+
+
+async def test_what_it_says_is_held_against_the_limits() -> None:
+    async with pool() as decoding:
+        before = processes(decoding)
+        assert await reason(decoding, b"lie") == "decoder"
+        assert not processes(decoding) & before
+        await decoding.decode(CLIP, SHAPE)
 
 
 async def test_what_a_long_clip_took_of_the_shared_memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
