@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from torch import Tensor
 
 from model.audio import AudioError, Limits, load
 from model.windows import cut
-from training.manifest import Captioned
 from training.phrases import ClassPhrases, read_phrases
 from training.tagger import FRONT_END, Tagger
 
@@ -94,22 +93,6 @@ def caption(folder: Path, weights: Path, class_labels: Path, settings: Captionin
             "captions": captions,
             "labels": [classes[index].name for index in chosen],
         }
-
-
-def heard_too(clips: Sequence[Captioned], weights: Path, labels: Path) -> list[Captioned]:
-    """The clips, each with one more caption: what the tagger hears. One it cannot read keeps what it has."""
-    tagger = Tagger(weights, labels)
-    classes = read_phrases(tagger.classes)
-    more = []
-    for number, clip in enumerate(clips):
-        rng = np.random.default_rng((Captioning.seed, number))
-        try:
-            chosen = classes_of(heard(tagger, clip.audio), classes, Captioning())
-        except (AudioError, OSError):
-            chosen = []
-        told = (word(chosen, classes, rng),) if chosen else ()
-        more.append(replace(clip, captions=tuple(dict.fromkeys((*clip.captions, *told)))))
-    return more
 
 
 def write_manifest(rows: Iterator[dict[str, Any] | None], path: Path) -> tuple[int, int]:

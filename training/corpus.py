@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.caption import heard_too
 from training.datasets import READERS
 from training.manifest import Captioned, ManifestError, check_distinct, check_present, read_manifest
 from training.recipe import Layout, Manifest, Recipe, Shards
 from training.shards import read_shards
-from training.tagger import class_labels
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +44,6 @@ def read_source(source: Layout | Manifest | Shards, data: Path) -> list[Captione
     else:
         clips = READERS[source.kind](path, source.splits)
     present = check_present(clips, f"{source.kind} {path}", source.max_missing)
-    if isinstance(source, Manifest) and source.tagger is not None:
-        present = heard_too(present, data / source.tagger, class_labels(data / source.tagger))
     if len(present) < len(clips):
         log.warning("%s: %d of %d recordings are not there", path, len(clips) - len(present), len(clips))
     return present

@@ -44,7 +44,7 @@ class Checkpoints:
         # safetensors has an exception of its own for a full disk.
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise StateError(f"{folder} could not be saved: {error}") from error
+            raise StateError(f"{folder} could not be saved: {error}; what was saved before is kept") from error
         self._forget()
         return folder
 

@@ -32,11 +32,10 @@ class Layout(Frozen):
 
 
 class Manifest(Frozen):
-    """JSON lines or CSV. `tagger` names EfficientAT weights: what they hear becomes one more caption of a recording."""
+    """JSON lines or CSV."""
 
     kind: Literal["manifest"]
     path: Path
-    tagger: Path | None = None
     max_missing: float = Field(0.0, ge=0, lt=1)
 
 
@@ -71,13 +70,14 @@ class Validation(Frozen):
 class Head(Frozen):
     """How the projections follow from the class head of EfficientAT's weights (training/head.py).
 
-    `recordings` are listened to for the spread of hidden features; `shrinkage` and `ridge` are the share of the
-    mean variance that is added to it and to that of the class phrases.
+    `recordings`: how many are listened to at most; `shrinkage`: the share of the mean variance that is added to their
+    covariance; `captions`: how much a caption weighs beside a phrase of a class; `steps` of the text projection.
     """
 
-    recordings: int = Field(1_024, ge=2)
+    recordings: int = Field(8_192, ge=2)
     shrinkage: float = Field(0.3, gt=0)
-    ridge: float = Field(0.01, gt=0)
+    captions: float = Field(3.0, ge=0)
+    steps: int = Field(400, ge=2)
 
 
 class Start(Frozen):
@@ -163,8 +163,8 @@ class Recipe(Frozen):
         audio, text = self.checkpoint.audio_projection, self.checkpoint.text_projection
         if self.start.audio is None or self.checkpoint.audio_encoder.kind != "mobilenet":
             raise ValueError("start.head needs start.audio, EfficientAT's weights, and a mobilenet")
-        if (audio.kind, audio.activation) != ("mlp", "hardswish") or (text.kind, text.bias) != ("linear", True):
-            raise ValueError("start.head needs an mlp with hardswish as audio_projection and a linear text_projection")
+        if (audio.kind, audio.activation, text.kind) != ("mlp", "hardswish", "mlp"):
+            raise ValueError("start.head needs an mlp with hardswish as audio_projection and an mlp as text_projection")
 
     def check(self, data: Path, world: int) -> None:
         """Everything that is not in the recipe itself: paths, and whether `world` ranks can share a batch.
@@ -179,11 +179,10 @@ class Recipe(Frozen):
         for place, sources in (("data", self.data), ("validation.data", self.validation.data)):
             for number, source in enumerate(sources):
                 paths[f"{place}.{number}.path"] = source.path
-                if isinstance(source, Manifest) and source.tagger is not None:
-                    paths[f"{place}.{number}.tagger"] = source.tagger
-                    paths[f"{place}.{number}.tagger's classes"] = class_labels(source.tagger)
         paths["validation.tasks_path"] = self.validation.tasks_path
         paths |= {f"start.{name}": getattr(self.start, name) for name in ("audio", "text", "checkpoint")}
+        if self.start.head is not None and self.start.audio is not None:
+            paths["start.head"] = class_labels(self.start.audio)
         for place, path in paths.items():
             if path is not None and not (data / path).exists():
                 raise RecipeError(f"{place}: there is no {data / path}")

@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,8 +77,11 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
     corpus = read_corpus(recipe, data)
     clap, tokenizer = build(recipe, data)
     segments = Segments(corpus.training, recipe.checkpoint.front_end, recipe.seed)
-    if recipe.start.head is not None and recipe.start.audio is not None:
-        start_from_head(clap, tokenizer, data / recipe.start.audio, segments, recipe.start.head)
+    states, checkpoints = States(run / "states", recipe.saving.keep), Checkpoints(run, recipe.saving.keep)
+    if recipe.start.head is not None and recipe.start.audio is not None and not states.steps():
+        # DDP hands the leader's weights to the other ranks; a run that goes on takes its state's.
+        weights = data / recipe.start.audio
+        with_leader(ranks, start_from_head, clap, tokenizer, weights, segments, recipe.start.head, recipe.seed)
     towers = Towers(clap.to(ranks.device), recipe.freeze.audio, recipe.freeze.text).train()
     tasks_path = None if recipe.validation.tasks_path is None else data / recipe.validation.tasks_path
     workers = recipe.loading.workers
@@ -90,7 +93,6 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
     scaler = torch.GradScaler(ranks.device.type, enabled=recipe.precision == "float16")
     steps = recipe.epochs * (len(segments) // recipe.batch)
     schedule = Schedule(recipe.schedule, steps)
-    states, checkpoints = States(run / "states", recipe.saving.keep), Checkpoints(run, recipe.saving.keep)
     parts = {"model": clap, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
     progress = resume(states, parts, recipe, corpus, ranks)
 
@@ -171,12 +173,10 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
                 if sight is not None:
                     sight.epoch(progress.step, epoch, training_loss, judged)
                 summary = summarise(recipe, corpus, progress, epoch, judged)
-                with_leader(
-                    ranks, lambda e=epoch, j=judged, s=summary, b=best: checkpoints.publish(clap, tokenizer, e, j, s, b)
-                )
+                with_leader(ranks, checkpoints.publish, clap, tokenizer, epoch, judged, summary, best)
             every = recipe.saving.every_steps
             if ended or stops or (every is not None and progress.step % every == 0):
-                with_leader(ranks, lambda: save(states, parts, progress, recipe, corpus, ranks))
+                with_leader(ranks, save, states, parts, progress, recipe, corpus, ranks)
             if stops and progress.step < steps:
                 log.info("stopped after step %d of %d; the same command goes on from there", progress.step, steps)
                 break
@@ -241,17 +241,17 @@ def stopping_on_signals() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def with_leader(ranks: Ranks, write: Any) -> None:
-    """Let the leader write, and every rank learn whether it could. Raises StateError on all of them."""
-    failure: str | None = None
+def with_leader(ranks: Ranks, work: Callable[..., object], *arguments: object) -> None:
+    """Let the leader do what one rank is to do; where it fails, its error is raised on every rank."""
+    failure: Exception | None = None
     if ranks.leader:
         try:
-            write()
-        except StateError as error:
-            failure = str(error)
+            work(*arguments)
+        except (RecipeError, StateError) as error:
+            failure = error
     found = ranks.collect(failure)[0]
-    if found is not None:
-        raise StateError(f"{found}; what was saved before is kept")
+    if isinstance(found, Exception):
+        raise found
 
 
 def save(

@@ -44,7 +44,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     # torch's writer turns a full disk into a RuntimeError.
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        raise StateError(f"{path} could not be saved: {_cause(error)}") from error
+        raise StateError(f"{path} could not be saved: {_cause(error)}; what was saved before is kept") from error
 
 
 def _cause(error: OSError | RuntimeError) -> str:

@@ -12,10 +12,8 @@ from typer.testing import CliRunner
 
 from training.caption import Captioning, classes_of, word
 from training.command import app
-from training.corpus import read_source
 from training.manifest import read_manifest
 from training.phrases import ClassPhrases
-from training.recipe import Manifest
 
 CLASSES = [
     ClassPhrases("Sound effect", ("a sound effect",), generic=True),
@@ -58,21 +56,6 @@ def test_recordings_become_a_manifest_to_train_on(shared: Path, tmp_path: Path) 
     assert [clip.audio.name for clip in clips] == ["0.ogg", "1.ogg"]
     labels = [json.loads(line)["labels"] for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert any("Dog" in row or "Bark" in row for row in labels), labels
-
-
-def test_a_recipe_s_manifest_is_told_what_the_tagger_hears(shared: Path, tmp_path: Path) -> None:
-    recording = next(iter(sorted((shared / "data/train/urbansound8k").rglob("*-3-*.ogg"))))
-    (tmp_path / "dog.ogg").write_bytes(recording.read_bytes())
-    (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    rows = [{"audio": "dog.ogg", "caption": "in the yard"}, {"audio": "broken.wav", "caption": "lost"}]
-    (tmp_path / "manifest.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    source = Manifest(
-        kind="manifest", path=Path("manifest.jsonl"), tagger=shared / "data/weights/efficientat_mn04_as.pt"
-    )
-    dog, broken = read_source(source, tmp_path)
-    assert dog.captions[0] == "in the yard"
-    assert len(dog.captions) == 2
-    assert broken.captions == ("lost",)
 
 
 def test_a_folder_without_recordings_is_named(shared: Path, tmp_path: Path) -> None:

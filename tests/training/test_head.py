@@ -14,7 +14,7 @@ from model.mobilenet import MobileNet
 from tests.checkpoints import TINY
 from tests.training.recordings import tiny_recipe
 from training.corpus import read_corpus
-from training.head import evened, listen, ridge, spread, start_from_head
+from training.head import evened, gathered, listen, spread, start_from_head, teach
 from training.loader import Segments
 from training.phrases import PHRASES
 from training.recipe import Head, Recipe, RecipeError
@@ -47,9 +47,10 @@ def write_tagger(folder: Path) -> Path:
 
 
 def recipe_of(folder: Path, **checkpoint: Any) -> Recipe:
-    projections = {"audio_projection": {"kind": "mlp", "activation": "hardswish"}, "joint_dim": HIDDEN}
+    audio, text = ({"kind": "mlp", "activation": name} for name in ("hardswish", "gelu"))
+    projections = {"audio_projection": audio, "text_projection": text, "joint_dim": HIDDEN}
     content = TINY.model_dump() | projections | checkpoint
-    start = {"text": "vocabulary", "text_weights": False, "audio": "tagger.pt", "head": {"recordings": 12}}
+    start = {"text": "vocabulary", "text_weights": False, "audio": "tagger.pt", "head": {"recordings": 12, "steps": 60}}
     return tiny_recipe(folder, checkpoint=content, start=start, freeze={"audio": True, "text": True})
 
 
@@ -65,16 +66,27 @@ def test_whitened_features_meet_a_class_in_its_logit_less_the_mean() -> None:
     torch.testing.assert_close(whitened @ (root @ row), logits - share @ logits, atol=1e-2, rtol=1e-2)
 
 
-def test_the_ridge_finds_the_map_there_is_and_gives_less_of_it_under_a_penalty() -> None:
+def test_captions_are_gathered_at_the_mean_of_their_recordings() -> None:
+    embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    places, names, counts = gathered(embeddings, ["rain", "rain", "a dog"])
+    assert names == ["a dog", "rain"]
+    torch.testing.assert_close(places, torch.tensor([[-1.0, 0.0], [0.5**0.5, 0.5**0.5]]))
+    assert counts.tolist() == [1, 2]
+
+
+def test_the_text_projection_learns_where_texts_lead_and_leaves_out_what_weighs_nothing() -> None:
     torch.manual_seed(0)
-    inputs, slope = torch.randn(40, 5), torch.randn(5, 3)
-    found, less = (ridge(inputs, inputs @ slope, penalty) for penalty in (1e-6, 1.0))
-    torch.testing.assert_close(found, slope, atol=1e-3, rtol=1e-3)
-    assert less.norm() < 0.8 * slope.norm()
+    projection = MlpProjection(8, 16, "gelu")
+    inputs, targets = 5 + 3 * torch.randn(20, 8), torch.randn(20, 16)
+    weights = torch.tensor([1.0, 0.0]).repeat(10)
+    teach(projection, inputs, targets, weights, steps=300, seed=0)
+    cosine = torch.cosine_similarity(projection(inputs), targets, dim=1)
+    assert cosine[weights > 0].min() > 0.9
+    assert cosine[weights == 0].mean() < 0.5
 
 
-def test_a_recording_weighs_less_the_more_share_its_caption() -> None:
-    torch.testing.assert_close(evened(["a", "a", "a", "a", "b"]), torch.tensor([0.5, 0.5, 0.5, 0.5, 1.0]) / 3)
+def test_the_recordings_of_a_caption_weigh_together_as_much_as_those_of_another() -> None:
+    torch.testing.assert_close(evened(["a", "a", "a", "a", "b"]), torch.tensor([1.0, 1.0, 1.0, 1.0, 4.0]) / 8)
 
 
 def test_projections_begin_with_the_head(tmp_path: Path) -> None:
@@ -82,14 +94,14 @@ def test_projections_begin_with_the_head(tmp_path: Path) -> None:
     weights = write_tagger(tmp_path)
     clap, tokenizer = build(recipe, tmp_path)
     segments = Segments(read_corpus(recipe, tmp_path).training, recipe.checkpoint.front_end, recipe.seed)
-    start_from_head(clap, tokenizer, weights, segments, Head(recordings=12))
+    start_from_head(clap, tokenizer, weights, segments, Head(recordings=12, steps=60), seed=0)
     projection = clap.audio_encoder.projection
     assert isinstance(projection, MlpProjection)
     head = torch.load(weights, weights_only=True)
     assert torch.equal(projection.linear1.weight, head["classifier.2.weight"])
-    features, share = listen(clap.audio_encoder.base, segments, 12)
+    features, captions = listen(clap.audio_encoder.base, segments, 12)
     assert features.shape == (12, clap.audio_encoder.base.embedding_dim)
-    torch.testing.assert_close(share @ projection(features), torch.zeros(HIDDEN), atol=1e-3, rtol=0)
+    torch.testing.assert_close(evened(captions) @ projection(features), torch.zeros(HIDDEN), atol=1e-3, rtol=0)
 
 
 def test_a_run_that_begins_with_the_head_trains_and_is_the_same_again(tmp_path: Path) -> None:
@@ -98,6 +110,23 @@ def test_a_run_that_begins_with_the_head_trains_and_is_the_same_again(tmp_path: 
     for out in ("one", "two"):
         assert train(recipe, tmp_path, tmp_path / out).finished
     one, two = ((tmp_path / out / "best" / "model.safetensors").read_bytes() for out in ("one", "two"))
+    assert one == two
+
+
+def test_a_run_that_goes_on_takes_its_state_and_does_not_listen_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(tmp_path)
+    write_tagger(tmp_path)
+    assert train(recipe, tmp_path, tmp_path / "unbroken").finished
+    assert not train(recipe, tmp_path, tmp_path / "stopped", stop_after=2).finished
+
+    def listened(*_: object) -> None:
+        raise AssertionError("the recordings were listened to again")
+
+    monkeypatch.setattr("training.head.listen", listened)
+    assert train(recipe, tmp_path, tmp_path / "stopped").finished
+    one, two = ((tmp_path / run / "best" / "model.safetensors").read_bytes() for run in ("unbroken", "stopped"))
     assert one == two
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.training.recordings import tiny_recipe
+from tests.training.test_head import recipe_of, write_tagger
 from training.manifest import read_manifest
 from training.recipe import Recipe
 from training.run import train
@@ -74,3 +75,21 @@ def test_too_many_broken_files_stop_every_rank(tmp_path: Path) -> None:
     assert process.wait(300) != 0
     assert "more than the share of 0.05 that the recipe allows" in " ".join((tmp_path / "log").read_text().split())
     assert not (tmp_path / "run" / "best").exists()
+
+
+def test_all_ranks_begin_with_the_head_that_the_leader_took_over(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    write_tagger(tmp_path)
+    train(recipe, tmp_path, tmp_path / "alone", stop_after=1)
+    [alone] = (tmp_path / "alone" / "steps.jsonl").read_text().splitlines()
+    process = torchrun(recipe, tmp_path)
+    assert process.wait(300) == 0, (tmp_path / "log").read_text()
+    assert lines(tmp_path)[0]["loss"] == pytest.approx(json.loads(alone)["loss"], rel=1e-4)
+
+
+def test_a_head_that_the_leader_cannot_take_over_stops_every_rank(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, joint_dim=16)
+    write_tagger(tmp_path)
+    process = torchrun(recipe, tmp_path)
+    assert process.wait(300) != 0
+    assert "joint_dim must be 128" in " ".join((tmp_path / "log").read_text().split())

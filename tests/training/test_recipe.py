@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.checkpoints import TINY
 from tests.training.recordings import tiny_recipe
 from training.recipe import RECIPES, RecipeError, read_recipe
 
@@ -60,12 +61,13 @@ def test_a_missing_path_is_named_before_anything_is_read(tmp_path: Path) -> None
         recipe.check(tmp_path, 1)
 
 
-def test_a_missing_tagger_is_named_before_anything_is_read(tmp_path: Path) -> None:
-    recipe = tiny_recipe(tmp_path, data=[{"kind": "manifest", "path": "manifest.jsonl", "tagger": "none.pt"}])
-    with pytest.raises(RecipeError, match=r"data\.0\.tagger: there is no .*none\.pt"):
-        recipe.check(tmp_path, 1)
-    (tmp_path / "none.pt").touch()
-    with pytest.raises(RecipeError, match=r"tagger's classes: there is no .*audioset_class_labels\.csv"):
+def test_a_head_without_the_names_of_its_classes_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    mlp = {"kind": "mlp", "activation": "hardswish"}
+    content = TINY.model_dump() | {"audio_projection": mlp, "text_projection": mlp}
+    start = {"text": "vocabulary", "audio": "tagger.pt", "head": {}}
+    recipe = tiny_recipe(tmp_path, checkpoint=content, start=start)
+    (tmp_path / "tagger.pt").touch()
+    with pytest.raises(RecipeError, match=r"start\.head: there is no .*audioset_class_labels\.csv"):
         recipe.check(tmp_path, 1)
 
 
