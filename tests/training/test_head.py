@@ -76,8 +76,8 @@ def test_captions_are_gathered_at_the_mean_of_their_recordings() -> None:
 
 def test_the_text_projection_learns_where_texts_lead_and_leaves_out_what_weighs_nothing() -> None:
     torch.manual_seed(0)
-    projection = MlpProjection(8, 16, "gelu")
-    inputs, targets = 5 + 3 * torch.randn(20, 8), torch.randn(20, 16)
+    projection = MlpProjection(8, 64, "gelu")
+    inputs, targets = 5 + 3 * torch.randn(20, 8), torch.randn(20, 64)
     weights = torch.tensor([1.0, 0.0]).repeat(10)
     teach(projection, inputs, targets, weights, steps=300, seed=0)
     cosine = torch.cosine_similarity(projection(inputs), targets, dim=1)
