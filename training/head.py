@@ -10,6 +10,7 @@ recordings. A frozen text encoder carries it over to other words.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from training.recipe import Head, RecipeError
 from training.sampler import Draw
 from training.start import tensors
 from training.tagger import class_labels, read_classes
+
+log = logging.getLogger(__name__)
 
 BATCH = 32
 # A caption counts n / (n + 4) with n recordings: the mean of few is more noise than place.
@@ -61,6 +64,7 @@ def start_from_head(
         raise RecipeError(f"start.head: {len(rows)} classes in {weights}, {len(classes)} names beside it")
 
     clap.eval()
+    log.info("start.head: listening to %d recordings", min(len(segments.clips), settings.recordings))
     features, captions = listen(clap.audio_encoder.base, segments, settings.recordings)
     with torch.no_grad():
         heard = F.hardswish(audio.linear1(features))
@@ -78,6 +82,7 @@ def start_from_head(
     share = settings.captions * len(TEMPLATES) * counts / (counts + FEW)
     inputs = torch.cat([bank.features, sequence_features(base, tokenizer, names, pooling)])
     targets, weight = torch.cat([at[owners], places]), torch.cat([torch.ones(len(owners)), share])
+    log.info("start.head: teaching the text projection %d texts", len(inputs))
     teach(text, inputs, targets, weight, settings.steps, seed)
 
 
