@@ -24,7 +24,7 @@ from evaluation.report import Report, TaskReport, as_object, markdown, notes, sp
 from evaluation.retrieval import CAPTION_SETS, Retrieval, retrieval
 from evaluation.store import Store, default_folder
 from evaluation.task import LayoutError
-from evaluation.tasks import SUITES, TASKS
+from evaluation.tasks import NAMED, SUITES, TASKS
 from evaluation.zero_shot import zero_shot
 from model.checkpoint import DEFAULT, Checkpoint, CheckpointError, load
 from model.memory import keep_freed_memory
@@ -32,7 +32,8 @@ from model.prompts import check_template
 
 FINE_TUNE = "fine-tune"
 PROBES = (*PROTOCOLS, FINE_TUNE)
-NAMES = (*TASKS, *CAPTION_SETS)
+NAMES = (*NAMED, *CAPTION_SETS)
+FOUND = (*TASKS, *CAPTION_SETS)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 out = Console(markup=False, highlight=False)
@@ -53,7 +54,7 @@ def warn(message: str) -> None:
 def evaluate(
     data: Annotated[list[Path], typer.Option(help="A data set, or a folder of data sets; may be given several times.")],
     task: Annotated[
-        list[str] | None, typer.Option(help="A task; give it once for each. All that are there if absent.")
+        list[str] | None, typer.Option(help="A task; give it once for each. All data sets that are there if absent.")
     ] = None,
     suite: Annotated[
         str | None, typer.Option(help="`paper`: the sixteen tasks; those that are not there are named.")
@@ -126,7 +127,7 @@ def chosen(task: list[str] | None, suite: str | None) -> list[str]:
         raise fail(f"unknown task {unknown[0]}; there are {', '.join(NAMES)}")
     if task:
         return list(dict.fromkeys(task))
-    return list(SUITES[suite]) if suite else list(NAMES)
+    return list(SUITES[suite]) if suite else list(FOUND)
 
 
 def check(data: list[Path], templates: list[str] | None, probes: list[str] | None) -> None:
@@ -160,7 +161,7 @@ def measured(
     prompts: bool,
 ) -> TaskReport:
     """All that is asked of one task. Raises LayoutError and TooFewRead."""
-    data_set = TASKS[name].open(*data)
+    data_set = NAMED[name].open(*data)
     checkpoint = encoder.checkpoint
     with bar(data_set.task.title) as progress:
         encoded = encode(encoder, data_set.clips if probes else data_set.test, store, progress)

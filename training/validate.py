@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from evaluation.tasks import TASKS, DataSet, LayoutError
+from evaluation.tasks import NAMED, DataSet, LayoutError
 from evaluation.zero_shot import evaluate
 from model.checkpoint import Checkpoint
 from model.clap import Clap
@@ -49,10 +49,10 @@ def open_tasks(tasks: Sequence[str], path: Path | None) -> list[DataSet]:
     """Raises RecipeError for a task that is unknown, or whose data set is not there."""
     data_sets = []
     for name in tasks:
-        if name not in TASKS:
-            raise RecipeError(f"validation.tasks: unknown task {name}; there are {', '.join(TASKS)}")
+        if name not in NAMED:
+            raise RecipeError(f"validation.tasks: unknown task {name}; there are {', '.join(NAMED)}")
         try:
-            data_sets.append(TASKS[name].open(path or Path()))
+            data_sets.append(NAMED[name].open(path or Path()))
         except LayoutError as error:
             raise RecipeError(f"validation.tasks: {error}") from None
     return data_sets

@@ -1,4 +1,7 @@
-"""The tasks by name. `SUITES["paper"]` are the sixteen of Elizalde et al. 2022, in the order of its first table."""
+"""The tasks by name. `SUITES["paper"]` are the sixteen of Elizalde et al. 2022, in the order of its first table.
+
+`TASKS` are published data sets, told by their layout. `OWN` fit any folder of recordings and are taken only by name.
+"""
 
 from evaluation.task import Clip, DataSet, LayoutError, Task
 from evaluation.tasks import (
@@ -9,6 +12,7 @@ from evaluation.tasks import (
     esc50,
     fsd50k,
     genres,
+    labelled,
     libricount,
     mridangam,
     music_speech,
@@ -39,6 +43,8 @@ PAPER = (
 )
 
 TASKS = {task.name: task for task in (*PAPER, speech_commands.TASK_35)}
+OWN = {task.name: task for task in (labelled.TASK, labelled.MANY)}
+NAMED = {**TASKS, **OWN}
 SUITES = {"paper": tuple(task.name for task in PAPER)}
 
-__all__ = ["SUITES", "TASKS", "Clip", "DataSet", "LayoutError", "Task"]
+__all__ = ["NAMED", "OWN", "SUITES", "TASKS", "Clip", "DataSet", "LayoutError", "Task"]
