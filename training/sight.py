@@ -133,10 +133,12 @@ def _continued(path: Path, rows: Iterable[dict[str, Any]]) -> Any:
 
 
 def plot_curves(run: Path) -> None:
-    """Draw `curves.png` from the run's JSON lines: losses, zero-shot accuracy, temperature and learning rate."""
+    """Draw `curves.png` from the run's JSON lines: losses, temperature, learning rate, zero-shot accuracy."""
     steps, epochs = read_lines(run / STEPS), read_lines(run / EPOCHS)
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    loss, accuracy, rates = figure.subplots(1, 3)
+    tasks = sorted({name for row in epochs for name in row["zero_shot"]})
+    panels = 3 if tasks else 2
+    figure = Figure(figsize=(3.7 * panels, 3.4), layout="constrained")
+    loss, rates, *accuracy = figure.subplots(1, panels)
     at = [row["step"] for row in steps]
     epoch_at = [row["step"] for row in epochs]
     loss.plot(at, [row["loss"] for row in steps], color="0.75", linewidth=0.8, label="step")
@@ -145,16 +147,15 @@ def plot_curves(run: Path) -> None:
         loss.plot(epoch_at, [row["loss"] for row in epochs], marker=".", label="validation")
     loss.set(title="loss", xlabel="step")
     loss.legend()
-    tasks = sorted({name for row in epochs for name in row["zero_shot"]})
-    for name in tasks:
-        accuracy.plot(epoch_at, [row["zero_shot"].get(name) for row in epochs], marker=".", label=name)
-    accuracy.set(title="zero-shot accuracy", xlabel="step", ylim=(0, 1))
-    if tasks:
-        accuracy.legend()
     rates.plot(at, [row["temperature"] for row in steps], label="temperature")
     rates.plot(at, [row["learning_rate"] for row in steps], label="learning rate")
     rates.set(title="temperature, learning rate", xlabel="step", yscale="log")
     rates.legend()
+    for panel in accuracy:
+        for name in tasks:
+            panel.plot(epoch_at, [row["zero_shot"].get(name) for row in epochs], marker=".", label=name)
+        panel.set(title="zero-shot accuracy", xlabel="step", ylim=(0, 1))
+        panel.legend()
     partial = run / f"{CURVES}.partial"
     figure.savefig(partial, format="png", dpi=110)
     partial.replace(run / CURVES)
