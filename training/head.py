@@ -35,7 +35,7 @@ BATCH = 32
 # A caption counts n / (n + 4) with n recordings: the mean of few is more noise than place.
 FEW = 4
 # How the text projection is taught. What is said nearly as a phrase is should lead nearly where the phrase does: texts
-# are moved by noise of half their own spread, without which seeds differ three times as much.
+# are moved by noise of half their own spread, without which seeds differ twice as much.
 LEARNING_RATE, WEIGHT_DECAY, DRAWN, NOISE = 2e-3, 0.1, 1_024, 0.5
 
 
