@@ -108,9 +108,10 @@ def caption(
     """Caption recordings by what a tagger hears in them: unlabelled audio becomes a manifest to train on."""
     from training.caption import Captioning, recordings, write_manifest
     from training.caption import caption as captioned
+    from training.tagger import class_labels
 
     log_to_stderr()
-    labels = tagger.with_name("audioset_class_labels.csv")
+    labels = class_labels(tagger)
     for path in (folder, tagger, labels):
         if not path.exists():
             raise fail(f"there is no {path}")

@@ -23,7 +23,7 @@ from training.phrases import PhraseBank, read_phrases
 from training.pool import Pool, PoolSpec, make_pool
 from training.recordings import WaveformStore, read_manifest
 from training.student import Student, StudentSettings, Targets, train_student
-from training.tagger import FRONT_END, Tagger
+from training.tagger import FRONT_END, Tagger, class_labels
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,7 @@ def make_pools(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, r
         if not (store / "labels.json").exists():
             recordings = [row for name in part.manifests for row in read_manifest(folders[name] / "manifest.jsonl")]
             WaveformStore.build(recordings, store, FRONT_END.sample_rate)
-        labels = tagger_weights.with_name("audioset_class_labels.csv")
-        spec = PoolSpec(store, tagger_weights, labels, run / f"pool-{number}", part.seed)
+        spec = PoolSpec(store, tagger_weights, class_labels(tagger_weights), run / f"pool-{number}", part.seed)
         make_pool(spec, part.chunks, processes)
         made.append(spec.folder)
     return Pool(made)
@@ -85,7 +84,7 @@ def train(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: P
     pool = make_pools(recipe, folders, tagger_weights, run, processes)
     log.info("%d mixtures", len(pool))
     text = recipe.checkpoint.text_encoder
-    tagger = Tagger(tagger_weights, tagger_weights.with_name("audioset_class_labels.csv"))
+    tagger = Tagger(tagger_weights, class_labels(tagger_weights))
     clap = Clap(recipe.checkpoint)
     tokenizer = Tokenizer(package_folder(text), text.max_tokens)
     classes = read_phrases(tagger.classes)

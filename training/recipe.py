@@ -175,10 +175,8 @@ class Recipe(Frozen):
             raise RecipeError(
                 f"a batch of {self.batch} cannot be shared equally by {world} ranks in {self.accumulation} chunks each"
             )
-        paths: dict[str, Path | None] = {}
-        for place, sources in (("data", self.data), ("validation.data", self.validation.data)):
-            for number, source in enumerate(sources):
-                paths[f"{place}.{number}.path"] = source.path
+        paths: dict[str, Path | None] = {f"data.{n}.path": source.path for n, source in enumerate(self.data)}
+        paths |= {f"validation.data.{n}.path": source.path for n, source in enumerate(self.validation.data)}
         paths["validation.tasks_path"] = self.validation.tasks_path
         paths |= {f"start.{name}": getattr(self.start, name) for name in ("audio", "text", "checkpoint")}
         if self.start.head is not None and self.start.audio is not None:

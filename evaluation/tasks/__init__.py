@@ -1,6 +1,7 @@
 """The tasks by name. `SUITES["paper"]` are the sixteen of Elizalde et al. 2022, in the order of its first table.
 
-`TASKS` are published data sets, told by their layout. `OWN` fit any folder of recordings and are taken only by name.
+`TASKS` are published data sets, told by their layout. `NAMED` has two more, which fit any folder of recordings and so
+are taken only by name.
 """
 
 from evaluation.task import Clip, DataSet, LayoutError, Task
@@ -43,8 +44,7 @@ PAPER = (
 )
 
 TASKS = {task.name: task for task in (*PAPER, speech_commands.TASK_35)}
-OWN = {task.name: task for task in (labelled.TASK, labelled.MANY)}
-NAMED = {**TASKS, **OWN}
+NAMED = TASKS | {task.name: task for task in (labelled.TASK, labelled.MANY)}
 SUITES = {"paper": tuple(task.name for task in PAPER)}
 
-__all__ = ["NAMED", "OWN", "SUITES", "TASKS", "Clip", "DataSet", "LayoutError", "Task"]
+__all__ = ["NAMED", "SUITES", "TASKS", "Clip", "DataSet", "LayoutError", "Task"]
