@@ -56,7 +56,7 @@ format: $(READY_TEST) ## Let ruff put things in order
 
 fuzz: $(READY_TEST) ## 100,000 mutated recordings through audio reading, 5,000 requests the OpenAPI document describes
 	$(BIN)/python -m tests.fuzz.fuzz_audio --inputs 100000
-	FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/service/test_openapi.py --timeout 0
+	FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/service/api/test_openapi.py --timeout 0
 
 evaluate: $(READY) ## The bundled checkpoint's figures on the data sets under DATA: docs/evaluation-figures.md
 	$(BIN)/anysound evaluate --data $(DATA)/eval --data $(DATA)/pairs \
@@ -68,10 +68,10 @@ bench: $(READY) ## Clips a second and latency, next to the bare model and to pee
 	$(BIN)/anysound bench $(if $(wildcard $(DATA)/eval/esc10),--clips $(DATA)/eval/esc10) $(BENCH)
 
 train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoint
-	$(BIN)/python -m training.debian $(RUN)/debian
-	$(BIN)/python -m training.default --train $(DATA)/train --debian $(RUN)/debian \
+	$(BIN)/python -m training.bundled.debian $(RUN)/debian
+	$(BIN)/python -m training.bundled.default --train $(DATA)/train --debian $(RUN)/debian \
 		--tagger $(DATA)/weights/efficientat_mn04_as.pt --run $(RUN)
-	$(BIN)/python -m training.card $(RUN)/checkpoint $(DATA)/train/manifest.jsonl $(RUN)/debian/manifest.jsonl \
+	$(BIN)/python -m training.bundled.card $(RUN)/checkpoint $(DATA)/train/manifest.jsonl $(RUN)/debian/manifest.jsonl \
 		--eval $(DATA)/eval
 
 manifests: $(READY_TEST) ## The dashboard, and the chart rendered with every values file

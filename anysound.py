@@ -52,7 +52,7 @@ def open_checkpoint(model: str | None) -> Checkpoint:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def serve(context: typer.Context) -> None:
     """Serve a checkpoint over HTTP. Every option is also an ANYSOUND_* variable; see `anysound serve --help`."""
-    from service.supervisor import main
+    from service.supervise.supervisor import main
 
     raise typer.Exit(main(context.args))
 

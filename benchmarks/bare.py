@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from model.memory import keep_freed_memory
-from service.supervisor import THREADS
+from service.supervise.supervisor import THREADS
 
 BATCHES = (1, 4, 8, 16, 32, 64)
 
@@ -123,8 +123,8 @@ def main() -> None:
     from model.audio import load
     from model.checkpoint import DEFAULT
     from model.windows import cut
-    from service.devices import devices
-    from service.engine import Engine
+    from service.supervise.devices import devices
+    from service.worker.engine import Engine
 
     engine = Engine(options.model or DEFAULT, devices("auto")[0], options.dtype)
     front_end = engine.info.config.front_end

@@ -31,10 +31,10 @@ from rich.table import Table
 
 from model.audio import AudioError, Limits
 from model.windows import Samples
-from service.decode import DecodePool, Shape
-from service.embedding import Embedded, Priority, Vectors
-from service.prompt_cache import PromptCache
-from service.redis_link import RedisLink, connect
+from service.cache.prompt_cache import PromptCache
+from service.cache.redis_link import RedisLink, connect
+from service.decoding.pool import DecodePool, Shape
+from service.ipc.embedding import Embedded, Priority, Vectors
 from tests.conftest import ROOT, listening, until_ready
 from tests.service.fault_proxy import FaultProxy
 from tests.service.redis_server import PASSWORD, USER, RedisServer

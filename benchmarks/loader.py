@@ -21,13 +21,13 @@ from model.checkpoint import read_config
 from model.clap import Clap
 from model.config import BUNDLED, ClapConfig, Cnn14Config, FrontEndConfig, MobileNetConfig, TextEncoderConfig
 from model.text import Tokenizer, package_folder
-from training.accumulate import accumulate
-from training.loader import Batch, Segments, batches
-from training.loss import ContrastiveLoss
-from training.manifest import read_manifest
-from training.run import trained
-from training.sampler import Batches
-from training.towers import Towers
+from training.data.loader import Batch, Segments, batches
+from training.data.manifest import read_manifest
+from training.data.sampler import Batches
+from training.loop.accumulate import accumulate
+from training.loop.loss import ContrastiveLoss
+from training.loop.run import trained
+from training.loop.towers import Towers
 
 PREFETCH = 2
 

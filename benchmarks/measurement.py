@@ -111,9 +111,9 @@ def roles(pid: int) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {"worker": [], "api": [], "decode": []}
     for child in children(pid):
         command = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"service.worker" in command:
+        if b"service.worker.worker" in command:
             found["worker"].append(child)
-        elif b"service.server" in command:
+        elif b"service.api.server" in command:
             found["api"].append(child)
             found["decode"] += tree(child)[1:]
     return found

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from benchmarks.load import Body, Target
 from benchmarks.measurement import roles, tree, wait_until
-from service.supervisor import THREADS
+from service.supervise.supervisor import THREADS
 
 LABELS = ("dog", "rain", "sea waves", "crying baby", "clock tick", "person sneezing", "helicopter", "chainsaw")
 QUERY = urlencode([("labels", label) for label in LABELS])

@@ -24,25 +24,62 @@ FOREIGN = {
     "evaluation": {"fastapi", "redis"},
 }
 
+ROOMS = {
+    "service": {
+        "api": {"decoding", "cache", "ipc", "observe"},
+        "decoding": {"observe"},
+        "cache": {"ipc", "observe"},
+        "ipc": {"observe"},
+        "worker": {"ipc", "observe"},
+        "observe": set(),
+        "supervise": {"observe"},
+    },
+    "training": {
+        "data": set(),
+        "tagging": {"data"},
+        "start": {"data", "tagging"},
+        "loop": {"data", "start"},
+        "bundled": {"data", "tagging", "loop"},
+    },
+}
+"""Which rooms of a package a room may import. What lies in the package itself, every room may."""
+
 
 def imports(path: Path) -> Iterator[str]:
-    """Top-level names of what a module imports, wherever in the file."""
+    """Dotted names of the modules that a module imports, wherever in the file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_a_package_imports_only_what_the_design_lets_it(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
-        found = set(imports(path))
+        found = {name.split(".")[0] for name in imports(path)}
         assert not found & PACKAGES - {package} - ALLOWED[package], path
         assert not found & FOREIGN.get(package, set()), path
 
 
-@pytest.mark.parametrize("module", ["model.audio", "model.windows", "model.classify", "model.config", "service.app"])
+@pytest.mark.parametrize(("package", "room"), [(package, room) for package in ROOMS for room in ROOMS[package]])
+def test_a_room_imports_only_the_rooms_the_design_lets_it(package: str, room: str) -> None:
+    for path in (ROOT / package / room).rglob("*.py"):
+        found = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")}
+        assert not found & ROOMS[package].keys() - {room} - ROOMS[package][room], path
+
+
+@pytest.mark.parametrize("package", sorted(ROOMS))
+def test_what_every_room_may_use_knows_no_room(package: str) -> None:
+    commands = {"command.py", "__main__.py"}
+    for path in (ROOT / package).glob("*.py"):
+        found = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")}
+        assert path.name in commands or not found & ROOMS[package].keys(), path
+
+
+@pytest.mark.parametrize(
+    "module", ["model.audio", "model.windows", "model.classify", "model.config", "service.api.app"]
+)
 def test_what_api_processes_import_does_not_load_torch(module: str) -> None:
     script = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, cwd=ROOT)

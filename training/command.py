@@ -36,10 +36,10 @@ def log_to_stderr(leader: bool = True) -> None:
 @contextmanager
 def explained() -> Iterator[None]:
     """What a user can mend is said in a line, with status 2; anything else is a bug and keeps its traceback."""
-    from training.manifest import ManifestError
+    from training.data.manifest import ManifestError
+    from training.loop.run import TrainingStopped
+    from training.loop.state import StateError
     from training.recipe import RecipeError
-    from training.run import TrainingStopped
-    from training.state import StateError
 
     try:
         yield
@@ -59,9 +59,9 @@ def run(
     `torchrun --nproc-per-node 8 -m anysound train run RECIPE --out RUN`. SIGTERM saves the state and ends with status
     0; the same command then goes on.
     """
-    from training.ranks import joined
+    from training.loop.ranks import joined
+    from training.loop.run import train
     from training.recipe import read_recipe
-    from training.run import train
 
     with explained():
         checked = read_recipe(recipe)
@@ -80,10 +80,10 @@ def shards(
     samples: Annotated[int, typer.Option(min=1, help="Recordings a shard.")] = 1_000,
 ) -> None:
     """Pack recordings and captions into WebDataset tar shards, mono FLAC."""
-    from training.corpus import read_source
-    from training.manifest import read_manifest
+    from training.data.corpus import read_source
+    from training.data.manifest import read_manifest
+    from training.data.shards import write_shards
     from training.recipe import read_recipe
-    from training.shards import write_shards
 
     log_to_stderr()
     with explained():
@@ -106,9 +106,9 @@ def caption(
     captions: Annotated[int, typer.Option(min=1, help="Wordings a recording.")] = 2,
 ) -> None:
     """Caption recordings by what a tagger hears in them: unlabelled audio becomes a manifest to train on."""
-    from training.caption import Captioning, recordings, write_manifest
-    from training.caption import caption as captioned
-    from training.tagger import class_labels
+    from training.tagging.caption import Captioning, recordings, write_manifest
+    from training.tagging.caption import caption as captioned
+    from training.tagging.tagger import class_labels
 
     log_to_stderr()
     labels = class_labels(tagger)
@@ -136,10 +136,10 @@ def table2(
     """The paper's table 2: train with either, both or none of the encoders frozen, and print zero-shot figures."""
     from rich.table import Table
 
-    from training.ranks import joined
+    from training.loop.ranks import joined
+    from training.loop.table2 import spread
+    from training.loop.table2 import table2 as rows
     from training.recipe import read_recipe
-    from training.table2 import spread
-    from training.table2 import table2 as rows
 
     with explained():
         checked = read_recipe(recipe)

@@ -12,8 +12,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from model.config import ClapConfig, Frozen
-from training.schedule import Plateau, ScheduleConfig
-from training.tagger import class_labels
+from training.loop.schedule import Plateau, ScheduleConfig
+from training.tagging.tagger import class_labels
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -68,7 +68,7 @@ class Validation(Frozen):
 
 
 class Head(Frozen):
-    """How the projections follow from the class head of EfficientAT's weights (training/head.py).
+    """How the projections follow from the class head of EfficientAT's weights (training/start/head.py).
 
     `recordings`: how many are listened to at most; `shrinkage`: the share of the mean variance that is added to their
     covariance; `captions`: how much a caption weighs beside a phrase of a class; `steps` of the text projection.

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from service.server import NOTICE_S
+from service.api.server import NOTICE_S
 from service.settings import Settings
 from tests.deploy.chart import (
     CHART,

@@ -13,7 +13,7 @@ from model.audio import load
 from model.config import FrontEndConfig, MobileNetConfig
 from model.front_end import LogMel
 from model.mobilenet import MobileNet, scaled
-from training.tagger import Tagger
+from training.tagging.tagger import Tagger
 
 
 @pytest.fixture(scope="module")

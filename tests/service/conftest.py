@@ -13,8 +13,8 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from service import app
-from service.embedding import Vectors
+from service.api import app
+from service.ipc.embedding import Vectors
 from service.settings import Settings
 from tests.service.redis_server import RedisServer
 from tests.service.redis_server import executable as redis_executable

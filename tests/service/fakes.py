@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.config import ClapConfig, FrontEndConfig, TextEncoderConfig
-from service.embedding import ModelInfo, Vectors
-from service.isolation import OutOfMemory
+from service.ipc.embedding import ModelInfo, Vectors
+from service.worker.isolation import OutOfMemory
 
 CONFIG = ClapConfig(
     name="fake",

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service import engine, logs, processes, supervisor, worker
-from service.embedding import Vectors
+from service.ipc.embedding import Vectors
+from service.observe import logs
+from service.supervise import processes, supervisor
+from service.worker import engine, worker
 
 RAISES = 0.5
 """A window of this constant makes the forward pass raise."""
@@ -33,7 +35,7 @@ class FaultyEngine(engine.Engine):
 
 def module(name: str, *arguments: str) -> list[str]:
     """The supervisor's children, but with this module as the worker."""
-    return processes.module(*(("tests.service.faulty",) if name == "service.worker" else (name,)), *arguments)
+    return processes.module(*(("tests.service.faulty",) if name == "service.worker.worker" else (name,)), *arguments)
 
 
 if __name__ == "__main__":

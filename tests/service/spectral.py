@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import numpy as np
 
 from model.config import ClapConfig, FrontEndConfig, PromptConfig, TextEncoderConfig
-from service.embedding import (
+from service.ipc.embedding import (
     DeadlineExceeded,
     Embedded,
     EmbeddingError,
@@ -21,7 +21,7 @@ from service.embedding import (
     Vectors,
     WorkerUnavailable,
 )
-from service.stats import WorkerStats
+from service.ipc.stats import WorkerStats
 
 RATE = 8_000
 DIM = 32

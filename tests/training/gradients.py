@@ -15,11 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 from model.clap import Clap
 from model.config import ClapConfig, Cnn14Config, MobileNetConfig, ProjectionConfig
 from tests.checkpoints import TINY
-from training.accumulate import accumulate, dropout_seed
-from training.loader import Batch
-from training.loss import ContrastiveLoss
-from training.ranks import Ranks
-from training.towers import Towers, checkpoint_activations
+from training.data.loader import Batch
+from training.loop.accumulate import accumulate, dropout_seed
+from training.loop.loss import ContrastiveLoss
+from training.loop.ranks import Ranks
+from training.loop.towers import Towers, checkpoint_activations
 
 PAIRS = 32
 

@@ -1,0 +1,1 @@
+"""What an API process does with a request: routes, limits, keys, label sets, scores."""

@@ -1,0 +1,161 @@
+"""An API process: uvicorn on the supervisor's listening socket. `python -m service.api.server --help`.
+
+SIGTERM drains in order: readiness says no while requests are still served, each answer closes its connection; then no
+new connection is accepted and what was accepted is finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from model.memory import keep_freed_memory
+from service import lifeline
+from service.api.connection import bounded
+from service.observe import logs
+from service.settings import Settings, SettingsError
+from service.supervise.processes import EX_CONFIG
+
+log = logging.getLogger("anysound.server")
+
+BEAT_S = 0.5
+SPARE_BYTES = 32 << 20
+"""Of freed memory that the process keeps for the next requests."""
+NOTICE_S = 5.0
+"""How long a load balancer is given to notice that this process is not ready, at most half of the drain time."""
+
+
+class Drain:
+    """ASGI middleware: while draining, every answer asks its client to come back on another connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def closing(message: Message) -> None:
+            if self.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, receive, closing if scope["type"] == "http" else send)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that goes on serving for `notice_s` after SIGTERM. SIGINT skips that, a second one skips the rest too."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, notice_s: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._notice_s = notice_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if sig == signal.SIGTERM and not self._drain.draining:
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._notice_s, self._stop)
+        elif self.should_exit:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+        self._drain.draining = True
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take what the kernel has accepted, then refuse: else those clients would be reset, or wait in the queue that
+        the supervisor's copy of the socket keeps open."""
+        listeners = [listener.dup() for listener in sockets or []]  # the loop closes those it was given
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            clients = []
+            with contextlib.suppress(OSError):  # until nobody is left, or another API process was first
+                while True:
+                    clients.append(listener.accept()[0])
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            for client in clients:
+                client.setblocking(False)
+                await self._loop.connect_accepted_socket(self._connection, client)
+        await super().shutdown(sockets)
+
+    def _connection(self) -> asyncio.Protocol:
+        protocol: type[Any] = self.config.http_protocol_class
+        connection: asyncio.Protocol = protocol(self.config, self.server_state, self.lifespan.state, self._loop)
+        return connection
+
+    async def live(self, listener: socket.socket, bond: socket.socket | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        beating = None if bond is None else self._loop.create_task(beat(bond))
+        await self.serve([listener])
+        if beating is not None:
+            beating.cancel()
+
+
+async def beat(bond: socket.socket) -> None:
+    """Tell the supervisor that the event loop turns; end with the supervisor."""
+    while True:
+        if lifeline.heard(bond) is None:
+            os._exit(1)
+        lifeline.beat(bond)
+        await asyncio.sleep(BEAT_S)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="anysound-api", description="Serve HTTP on a socket that is listening.")
+    parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
+    parser.add_argument("--metrics-listener", type=int, help="descriptor of another one, for /metrics alone")
+    parser.add_argument("--folder", type=Path, help="directory that the API processes of one service share")
+    parser.add_argument("--lifeline", type=int, help="descriptor of a socket; the process ends when its other end does")
+    parser.add_argument("endpoints", nargs="+", help="ipc:// addresses of the workers")
+    options = parser.parse_args(arguments)
+
+    keep_freed_memory(SPARE_BYTES)
+    bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
+    from service.api.app import create_app
+
+    settings = Settings()
+    metrics = None if options.metrics_listener is None else socket.socket(fileno=options.metrics_listener)
+    try:
+        app = create_app(settings, options.endpoints, metrics, options.folder)
+    except SettingsError as error:
+        log.error("%s", error)
+        return EX_CONFIG
+    gc.freeze()  # what was imported stays: to look through it again and again would hold up the event loop
+    drain = Drain(app)
+    app.state.drain = drain
+    notice_s = min(NOTICE_S, settings.drain_s / 2)
+    config = uvicorn.Config(
+        drain,
+        http=bounded(settings.request_timeout_s),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, int(settings.drain_s - notice_s)),
+    )
+    server = Server(config, drain, notice_s)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.live(socket.socket(fileno=options.listener), bond))
+    return 0
+
+
+if __name__ == "__main__":
+    logs.configure(os.environ.get("ANYSOUND_LOG_FORMAT", "text"))
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Embeddings and label sets that are kept: in the process, and in Redis."""

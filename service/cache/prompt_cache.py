@@ -1,0 +1,61 @@
+"""Prompt embeddings: each prompt is embedded once, whoever asks and however many at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.prompts import Embeddings
+from service.cache.redis_link import PREFIX, RedisLink
+from service.cache.vector_cache import VectorCache
+from service.ipc.embedding import Embedder, Priority
+
+EMBED_S = 30.0
+Key = tuple[str, str]
+
+
+def normalised(prompt: str) -> str:
+    """A prompt as it is embedded and kept: composed characters, single spaces. Two spellings of it are one entry."""
+    return " ".join(unicodedata.normalize("NFC", prompt).split())
+
+
+def redis_key(key: Key) -> str:
+    fingerprint, prompt = key
+    return f"{PREFIX}text:{fingerprint}:{hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The embedding [d] of every prompt that was asked for, and when looking them up ended (`time.perf_counter()`)."""
+
+    vectors: dict[str, Embeddings]
+    looked_up_at: float
+
+
+class PromptCache:
+    """Embeddings by checkpoint and prompt: this process' `size` latest, then Redis, then the worker."""
+
+    def __init__(self, embedder: Embedder, size: int, redis: RedisLink | None = None, ttl_s: int = 86_400) -> None:
+        self._embedder = embedder
+        self._cache: VectorCache[Key] = VectorCache("text", size, redis_key, redis, ttl_s)
+
+    async def get(self, prompts: Sequence[str], priority: Priority) -> Prompts:
+        """Raises EmbeddingError where the worker gives none."""
+        info = self._embedder.info
+
+        async def embed(keys: list[Key]) -> list[Embeddings]:
+            texts = [prompt for _, prompt in keys]
+            deadline = time.monotonic() + EMBED_S
+            embedded = await self._embedder.embed_text(texts, deadline=deadline, priority=priority)
+            return [vector[None] for vector in embedded.vectors]
+
+        keys = {prompt: (info.fingerprint, normalised(prompt)) for prompt in prompts}
+        found = await self._cache.get(list(dict.fromkeys(keys.values())), info.config.joint_dim, embed)
+        return Prompts({prompt: found.vectors[key][0] for prompt, key in keys.items()}, found.looked_up_at)
+
+    async def settle(self) -> None:
+        """Wait for what is being written to Redis."""
+        await self._cache.settle()

@@ -1,0 +1,219 @@
+"""Embeddings kept in the process, then in Redis; what neither has is computed, once for all who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from redis.asyncio import Redis
+
+from model.prompts import Embeddings
+from service.cache.lru import Lru
+from service.cache.redis_link import PATIENT_S, RedisBypassed, RedisFailed, RedisFull, RedisLink
+from service.cache.stored_vectors import BadValue, pack, rounded, unpack
+from service.ipc.embedding import EmbeddingError
+from service.observe.metrics import CACHE_REQUESTS
+
+K = TypeVar("K", bound=Hashable)
+Compute = Callable[[list[K]], Awaitable[Sequence[Embeddings]]]
+
+WRITES = 64
+"""Most writes that wait for Redis; more than that are dropped."""
+KEYS_A_WRITE = 256
+
+
+@dataclass
+class Found(Generic[K]):
+    """Embeddings [rows, d] by key, and when looking them up ended and computing began, in `time.perf_counter()` s."""
+
+    vectors: dict[K, Embeddings]
+    looked_up_at: float
+
+
+@dataclass
+class Flight(Generic[K]):
+    """Keys that are being fetched together. `waiting` counts who would miss the result."""
+
+    futures: dict[K, asyncio.Future[Embeddings]]
+    waiting: int = 0
+    looked_up_at: float = field(default_factory=time.perf_counter)
+    task: asyncio.Task[None] | None = None
+
+
+class VectorCache(Generic[K]):
+    """L1, then one MGET, then `compute`; single flight; writes behind the answer.
+
+    `redis_key` is a key's name in Redis and `weigh` what an entry costs of `limit`. A flight is a task of its own: an
+    owner that goes away fails nobody who joined. One that nobody waits for any more is cancelled unless `persist`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limit: int,
+        redis_key: Callable[[K], str],
+        redis: RedisLink | None = None,
+        ttl_s: int = 86_400,
+        weigh: Callable[[Embeddings], int] = lambda _: 1,
+        persist: bool = True,
+    ) -> None:
+        self._name = name
+        self._redis_key = redis_key
+        self._redis = redis
+        self._ttl_s = ttl_s
+        self._persist = persist
+        self._kept: Lru[K, Embeddings] = Lru(limit, weigh)
+        self._flights: dict[K, Flight[K]] = {}
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def get(self, keys: Sequence[K], dim: int, compute: Compute[K]) -> Found[K]:
+        """The embeddings of distinct keys. Raises what `compute` raises."""
+        found: dict[K, Embeddings] = {}
+        for key in keys:
+            if (vectors := self._kept.get(key)) is not None:
+                found[key] = vectors
+        self._count("l1", "hit", len(found))
+        missing = [key for key in keys if key not in found]
+        looked_up_at = time.perf_counter()
+        if missing:
+            self._count("l1", "miss", len(missing))
+            joined = [key for key in missing if key in self._flights]
+            try:
+                looked_up_at = await self._join(missing, dim, compute, found)
+            except EmbeddingError:
+                if not joined:
+                    raise
+                # The flight failed for the sake of another's deadline or reservation: try with one's own.
+                missing = [key for key in missing if key not in found]
+                looked_up_at = await self._join(missing, dim, compute, found)
+        return Found(found, looked_up_at)
+
+    async def settle(self) -> None:
+        """Wait for the writes that are under way."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+
+    async def _join(self, keys: list[K], dim: int, compute: Compute[K], found: dict[K, Embeddings]) -> float:
+        """Wait for the flights of `keys`, one of which takes those that no other has. When they had looked up."""
+        fresh = [key for key in keys if key not in self._flights]
+        if fresh:
+            loop = asyncio.get_running_loop()
+            flight = Flight({key: loop.create_future() for key in fresh})
+            self._flights.update(dict.fromkeys(fresh, flight))
+            flight.task = asyncio.create_task(self._fly(flight, dim, compute))
+        flights = {id(flight): flight for flight in (self._flights[key] for key in keys)}.values()
+        futures = {key: self._flights[key].futures[key] for key in keys}
+        for flight in flights:
+            flight.waiting += 1
+        try:
+            await asyncio.wait(futures.values())
+        finally:
+            for flight in flights:
+                flight.waiting -= 1
+                if not flight.waiting and not self._persist:
+                    self._abandon(flight)
+        for key, future in futures.items():
+            found[key] = future.result()
+        return max(flight.looked_up_at for flight in flights)
+
+    async def _fly(self, flight: Flight[K], dim: int, compute: Compute[K]) -> None:
+        keys = list(flight.futures)
+        try:
+            for key, vectors in (await self._recall(keys, dim)).items():
+                self._land(flight, key, vectors)
+            flight.looked_up_at = time.perf_counter()
+            unknown = [key for key in keys if not flight.futures[key].done()]
+            if unknown:
+                computed = [rounded(vectors) for vectors in await compute(unknown)]
+                for key, vectors in zip(unknown, computed, strict=True):
+                    self._land(flight, key, vectors)
+                self._write(unknown, computed)
+        except asyncio.CancelledError:
+            for future in flight.futures.values():
+                future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to those who wait
+            for future in flight.futures.values():
+                if not future.done():
+                    future.set_exception(error)
+                    future.exception()  # whoever asked may be gone
+        finally:
+            self._forget(flight)
+
+    def _abandon(self, flight: Flight[K]) -> None:
+        self._forget(flight)  # at once: nobody may join what is being cancelled
+        if flight.task is not None:
+            flight.task.cancel()
+
+    def _forget(self, flight: Flight[K]) -> None:
+        for key in flight.futures:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
+    def _land(self, flight: Flight[K], key: K, vectors: Embeddings) -> None:
+        flight.futures[key].set_result(vectors)
+        self._kept.put(key, vectors)
+
+    # Redis
+
+    async def _recall(self, keys: list[K], dim: int) -> dict[K, Embeddings]:
+        """What Redis has of `keys`. Whatever is wrong with it or with a value is a miss."""
+        if self._redis is None:
+            return {}
+        names = [self._redis_key(key) for key in keys]
+        try:
+            values = await self._redis.ask(lambda redis: redis.mget(names))
+        except RedisFailed as error:
+            self._count("redis", "bypass" if isinstance(error, RedisBypassed) else "error", len(keys))
+            return {}
+        recalled: dict[K, Embeddings] = {}
+        corrupt = 0
+        for key, value in zip(keys, values, strict=True):
+            if isinstance(value, bytes):
+                try:
+                    recalled[key] = unpack(value, dim)
+                except BadValue:
+                    corrupt += 1
+        self._count("redis", "hit", len(recalled))
+        self._count("redis", "corrupt", corrupt)
+        self._count("redis", "miss", len(keys) - len(recalled) - corrupt)
+        return recalled
+
+    def _write(self, keys: list[K], vectors: list[Embeddings]) -> None:
+        if self._redis is None:
+            return
+        if len(self._writes) >= WRITES:
+            self._count("redis", "write_dropped", len(keys))
+            return
+        entries = [(self._redis_key(key), pack(value)) for key, value in zip(keys, vectors, strict=True)]
+        task = asyncio.create_task(self._put(self._redis, entries))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def _put(self, redis: RedisLink, entries: list[tuple[str, bytes]]) -> None:
+        for start in range(0, len(entries), KEYS_A_WRITE):
+            part = entries[start : start + KEYS_A_WRITE]
+
+            async def put(client: Redis, part: list[tuple[str, bytes]] = part) -> None:
+                async with client.pipeline(transaction=False) as pipeline:
+                    for name, value in part:
+                        pipeline.set(name, value, ex=self._ttl_s)
+                    await pipeline.execute()
+
+            try:
+                await redis.ask(put, PATIENT_S)
+            except RedisBypassed:
+                self._count("redis", "write_bypass", len(part))
+            except RedisFull:
+                self._count("redis", "write_full", len(part))
+            except RedisFailed:
+                self._count("redis", "write_error", len(part))
+            else:
+                self._count("redis", "write", len(part))
+
+    def _count(self, tier: str, result: str, number: int) -> None:
+        if number:
+            CACHE_REQUESTS.labels(self._name, tier, result).inc(number)

@@ -1,0 +1,1 @@
+"""Recordings to windows, in confined processes."""

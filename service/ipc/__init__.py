@@ -1,0 +1,1 @@
+"""What API processes and workers say to each other."""

@@ -1,0 +1,188 @@
+"""The wire between API processes and a worker: ZeroMQ over a Unix socket, one small JSON header and one raw buffer.
+
+A worker listens (ROUTER) on `ipc://` in a directory that only this user can enter; each API process dials it (DEALER).
+Nothing is pickled: windows and embeddings travel as float32 bytes, which ZeroMQ passes on without a copy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zmq
+import zmq.asyncio
+
+from model.config import ClapConfig
+from service.ipc.embedding import ModelInfo, Vectors
+
+HEADER_BYTES = 1 << 20
+HIGH_WATER = 256
+
+
+class Malformed(ValueError):
+    """The frames are not a message."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """API process → worker, when it connects and then every second: it is there. Answered with Info the first time."""
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """API process → worker: keep room for `windows`. Answered with Reserved or Failed."""
+
+    id: int
+    windows: int
+    priority: str
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Release:
+    """API process → worker: what is left of the reservation is free again."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Audio:
+    """API process → worker, with the windows float32 [rows, samples]. Answered with Done or Failed.
+
+    `request_id` is the HTTP request's, for the worker's log lines.
+    """
+
+    id: int
+    rows: int
+    priority: str
+    deadline: float
+    reservation: int | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """API process → worker, with the prompts as a JSON list. Answered with Done or Failed."""
+
+    id: int
+    rows: int
+    priority: str
+    deadline: float
+    request_id: str = ""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """API process → worker: nobody waits for this any more."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Info:
+    """Worker → API process: the checkpoint it serves, what it takes, and how long it took to get ready."""
+
+    model: dict[str, Any]
+    max_payload_bytes: int
+    startup_s: float
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Worker → API process, twice a second: it makes progress, and these are its counters."""
+
+    stats: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """Worker → API process."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """Worker → API process, with the embeddings float32 [rows, dim]."""
+
+    id: int
+    rows: int
+    queue_s: float
+    compute_s: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Worker → API process. `error` is `overloaded`, `deadline_exceeded` or `rejected_item`."""
+
+    id: int
+    error: str
+    detail: str
+    retry_after_s: float = 0.0
+
+
+Message = Hello | Reserve | Release | Audio | Text | Cancel | Info | Beat | Reserved | Done | Failed
+TYPES: dict[str, type[Any]] = {
+    each.__name__: each for each in (Hello, Reserve, Release, Audio, Text, Cancel, Info, Beat, Reserved, Done, Failed)
+}
+Buffer = bytes | memoryview
+
+
+def encode(message: Message, payload: Buffer = b"") -> list[Buffer]:
+    """Frames: header, payload."""
+    return [json.dumps({"type": type(message).__name__, **vars(message)}).encode(), payload]
+
+
+def decode(frames: Sequence[zmq.Frame]) -> tuple[Message, memoryview]:
+    """The message and its payload, not copied. Raises Malformed."""
+    try:
+        header, payload = frames
+        fields = json.loads(header.bytes)
+        message: Message = TYPES[fields.pop("type")](**fields)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Malformed(f"not a message: {error}") from None
+    return message, payload.buffer
+
+
+def array_buffer(array: Vectors) -> memoryview:
+    """The bytes of a float32 array, without a copy where it is contiguous."""
+    return np.ascontiguousarray(array, np.float32).data.cast("B")
+
+
+def buffer_array(payload: memoryview, rows: int) -> Vectors:
+    """float32 [rows, n] over the same memory. Raises Malformed where the bytes do not make that many rows."""
+    if rows < 1 or len(payload) % (4 * rows) or not payload:
+        raise Malformed(f"{len(payload)} bytes are not {rows} rows of float32")
+    return np.frombuffer(payload, np.float32).reshape(rows, -1)
+
+
+def model_to_json(info: ModelInfo) -> dict[str, Any]:
+    return {**vars(info), "config": info.config.model_dump(mode="json")}
+
+
+def model_from_json(data: dict[str, Any]) -> ModelInfo:
+    return ModelInfo(**{**data, "config": ClapConfig.model_validate(data["config"])})
+
+
+def listen(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, max_payload_bytes: int) -> zmq.Socket[bytes]:
+    """A worker's end. A peer that sends more in one frame is cut off."""
+    socket = context.socket(zmq.ROUTER)
+    socket.linger = 0
+    socket.maxmsgsize = max(max_payload_bytes, HEADER_BYTES)
+    socket.set_hwm(HIGH_WATER)
+    socket.bind(endpoint)
+    return socket
+
+
+def dial(context: zmq.asyncio.Context) -> zmq.asyncio.Socket:
+    """An API process' end. It connects again by itself, and queues nothing for a worker that is not there."""
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 0
+    socket.immediate = True
+    socket.reconnect_ivl = 50
+    socket.reconnect_ivl_max = 1000
+    socket.set_hwm(HIGH_WATER)
+    return socket

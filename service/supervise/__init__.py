@@ -1,0 +1,1 @@
+"""The supervisor: it starts the other processes and replaces one that dies."""

@@ -1,0 +1,181 @@
+"""The one module that runs the model: windows and prompts in, embeddings out, on one device."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.checkpoint import Checkpoint, load
+from model.folding import prepare
+from model.prompts import fill
+from service.cores import cores
+from service.ipc.embedding import ModelInfo, Vectors
+from service.worker import parity
+from service.worker.isolation import DeviceFault, OutOfMemory
+
+Dtype = Literal["float32", "bfloat16"]
+"""What the audio encoder computes in. Prompts are always embedded in float32."""
+
+CPU_BATCH = range(8, 17)
+"""Windows a batch on a CPU: more no longer fit its caches and are not faster (docs/performance.md). Within that,
+as many as take a second one by one: prompts, and work that is more urgent, wait for the batch before them."""
+GPU_BATCH = 64
+GPU_STREAMS = 2
+"""One batch is copied while the other is computed."""
+
+TRIALS = 5
+
+log = logging.getLogger("anysound.worker")
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+class Engine:
+    """A checkpoint on a device. The same item gets the same embedding alone and in any batch (float32: to 1e-5).
+
+    With `auto`, the audio encoder computes in bfloat16 where that is faster and was found here and now to change no
+    score by more than `parity.ALLOWED`; else in float32.
+
+    As many threads as `streams` may embed at once. On a CPU there is one for each core: batches on a core each never
+    wait for one another, as the threads of one batch do after every layer. A batch that is alone takes the number of
+    threads that was the fastest here and now.
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu", dtype: Dtype | Literal["auto"] = "auto") -> None:
+        self.device = torch.device(device)
+        self.streams = GPU_STREAMS if self.device.type == "cuda" else cores()
+        self._threads_alone = cores()
+        self._running = 0
+        self._lock = threading.Lock()
+        checkpoint = load(folder, self.device)
+        self.dim = checkpoint.config.joint_dim
+        self.window_samples = checkpoint.config.front_end.window_samples
+        self.batch_windows = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH[0]
+        self._tokenizer = checkpoint.tokenizer
+        self._clap = checkpoint.model
+        self.dtype: Dtype = "float32"
+        if dtype == "auto":
+            self._lower_if_equal(checkpoint)
+        else:
+            self._lower(dtype)
+        if self.device.type == "cpu":
+            self._suit_to_speed()
+        self.info = ModelInfo(
+            checkpoint.config, checkpoint.fingerprint, checkpoint.logit_scale, str(self.device), self.dtype
+        )
+
+    def _suit_to_speed(self) -> None:
+        """Threads for a single window: one a core where they save a fifth of the time, else one: small layers do not
+        pay for a second thread. And the windows of a batch."""
+        window = [np.zeros(self.window_samples, np.float32)]
+
+        def best_s(threads: int) -> float:
+            self._threads_alone = threads
+            durations = []
+            for _ in range(TRIALS):
+                began = time.perf_counter()
+                self.embed_audio(window)
+                durations.append(time.perf_counter() - began)
+            return min(durations)
+
+        several, one = best_s(cores()), best_s(1)
+        self._threads_alone = cores() if several < 0.8 * one else 1
+        self.batch_windows = min(max(CPU_BATCH[0], int(1 / one)), CPU_BATCH[-1])
+
+    def _lower(self, dtype: Dtype) -> None:
+        prepare(self._clap.audio_encoder, getattr(torch, dtype))
+        self.dtype = dtype
+
+    def _lower_if_equal(self, checkpoint: Checkpoint) -> None:
+        """Take bfloat16 where the scores stay the same, float32 where they do not."""
+        self._lower("float32")
+        if not fast_bfloat16(self.device):
+            return
+        exact = self._clap.audio_encoder
+        self._clap.audio_encoder = copy.deepcopy(exact)
+        prompts = checkpoint.config.prompts
+        named = self.embed_text([fill(prompts.template, name) for name in parity.NAMES])
+        background = self.embed_text(prompts.background)
+        windows = list(parity.probe(self.window_samples, checkpoint.config.front_end.sample_rate))
+        reference = self._embed_in_batches(windows)
+        self._lower("bfloat16")
+        lowered = self._embed_in_batches(windows)
+        change = parity.largest_change(reference, lowered, named, background, checkpoint.logit_scale)
+        if not change <= parity.ALLOWED:  # NaN is no parity either
+            self._clap.audio_encoder, self.dtype = exact, "float32"
+        log.info("bfloat16 changes scores by up to %.1e: computing in %s", change, self.dtype)
+
+    def _embed_in_batches(self, windows: Sequence[Vectors]) -> Vectors:
+        step = self.batch_windows
+        return np.concatenate([self.embed_audio(windows[at : at + step]) for at in range(0, len(windows), step)])
+
+    def embed_audio(self, windows: Sequence[Vectors]) -> Vectors:
+        """Windows, each float32 [window_samples] -> L2-normalised embeddings float32 [b, d].
+
+        Raises OutOfMemory, DeviceFault, or whatever else the windows provoke.
+        """
+        with self._run(bf16=self.dtype == "bfloat16"):
+            batch = torch.from_numpy(np.stack(windows)).to(self.device)  # a copy of its own: the rows may be read-only
+            return _numpy(self._clap.embed_audio(batch))
+
+    def embed_text(self, prompts: Sequence[str]) -> Vectors:
+        """Prompts -> L2-normalised embeddings float32 [b, d], always computed in float32. Raises as `embed_audio`."""
+        with self._run(bf16=False):
+            tokens = {name: ids.to(self.device) for name, ids in self._tokenizer(prompts).items()}
+            return _numpy(self._clap.embed_text(tokens))
+
+    @contextmanager
+    def _run(self, *, bf16: bool) -> Iterator[None]:
+        with self._lock:
+            self._running += 1
+            alone = self._running == 1
+        if self.device.type == "cpu":
+            torch.set_num_threads(self._threads_alone if alone else 1)  # of this thread's work
+        try:
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+                yield
+        except torch.OutOfMemoryError as error:
+            self._free()
+            raise OutOfMemory(str(error)) from None
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+                self._free()
+                raise OutOfMemory(str(error)) from None
+            if self.device.type == "cuda" and _faulted(error):
+                raise DeviceFault(str(error)) from error
+            raise
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _free(self) -> None:
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _numpy(embeddings: Tensor) -> Vectors:
+    vectors: Vectors = embeddings.float().cpu().numpy()
+    return vectors
+
+
+def _faulted(error: Exception) -> bool:
+    """Whether the CUDA context is lost: such an error comes back from every later call."""
+    return "CUDA error" in str(error) or "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED" in str(error)

@@ -1,0 +1,46 @@
+"""Whether fewer bits give the same scores: what `--dtype auto` asks of each checkpoint, on its own device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from model.scores import contrast_sigmoid, open_set_softmax, softmax
+from service.ipc.embedding import Vectors
+
+PROMISED = 5e-3
+"""The largest change of a score that is served."""
+ALLOWED = 2e-3
+"""The largest change on the probe: real recordings, being many, reach further than twice as far."""
+
+NAMES = ("dog", "rain", "music", "speech", "an engine", "a bell", "birdsong", "a door")
+
+
+def probe(samples: int, rate: int) -> Vectors:
+    """Windows float32 [16, samples] that are as unlike each other as sounds are: tones, chirps, clicks, noises."""
+    chance = np.random.default_rng(0)
+    t = np.arange(samples) / rate
+    noise = chance.normal(0, 0.1, (4, samples))
+    brown = np.cumsum(noise, axis=1)
+    brown /= 4 * np.abs(brown).max(axis=1, keepdims=True)
+    hertz = np.array([110.0, 440.0, 1_760.0, 3_520.0])[:, np.newaxis]
+    tones = sum(np.sin(2 * np.pi * n * hertz * t) / (4 * n) for n in (1, 2, 3))
+    chirps = 0.3 * np.sin(2 * np.pi * (hertz * t + 150 * t**2 * np.array([[-0.2], [1], [2], [0.5]])))
+    swells = np.array([[2.0], [5.0], [11.0], [0.5]])
+    beating = noise * (np.sin(2 * np.pi * swells * t) > 0.9) * 5
+    loud = np.concatenate([noise[:2] * 0.01, brown[:2], tones, chirps, beating])
+    return loud.astype(np.float32)
+
+
+def largest_change(reference: Vectors, other: Vectors, prompts: Vectors, background: Vectors, scale: float) -> float:
+    """Of any score, softmax or sigmoid or open-set, between two sets of audio embeddings [n, d] of the same windows."""
+
+    def scores(audio: Vectors) -> Sequence[npt.NDArray[np.float64]]:
+        logits = (audio @ prompts.T).astype(np.float64) * scale
+        contrast = (audio @ background.T).astype(np.float64)
+        return softmax(logits), contrast_sigmoid(logits, contrast, scale), *open_set_softmax(logits, contrast, scale)
+
+    changes = [np.abs(one - two).max() for one, two in zip(scores(reference), scores(other), strict=True)]
+    return float(max(changes))

@@ -1,0 +1,58 @@
+"""Requests that the OpenAPI document allows, and some that it does not: each has an answer that the document names.
+
+`FUZZ_EXAMPLES=1000 pytest tests/service/api/test_openapi.py` tries so many an operation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import checks
+from schemathesis.core.result import Ok
+from schemathesis.generation import GenerationMode
+
+from service.api import app as application
+from service.settings import Settings
+from tests.service.api.test_access import listening
+from tests.service.conftest import SETTINGS
+from tests.service.spectral import SpectralEmbedder
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
+ANSWER_S = 20
+# What a schema cannot say: that a template has one placeholder, that bytes are a sound.
+SAID_IN_WORDS = [checks.positive_data_acceptance]
+
+DOCUMENT = schemathesis.openapi.from_dict(application.create_app(SETTINGS, []).openapi())
+OPERATIONS = {each.ok().label: each.ok() for each in DOCUMENT.get_all_operations() if isinstance(each, Ok)}
+CASES = [
+    (label, mode)
+    for label, operation in OPERATIONS.items()
+    for mode in GenerationMode
+    if mode is GenerationMode.POSITIVE or operation.body or list(operation.iter_parameters())
+]
+"""Nothing can be wrong with a request to an operation that takes nothing."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of a service over a real socket."""
+    limits = {"max_upload_bytes": 100_000, "request_timeout_s": 10.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(application, "WorkerClient", lambda _: SpectralEmbedder())
+        with listening(application.create_app(Settings(**{**SETTINGS.model_dump(), **limits}), [])) as port:
+            yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(("label", "mode"), CASES, ids=str)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_an_operation_answers_as_the_document_says(
+    data: st.DataObject, label: str, mode: GenerationMode, address: str
+) -> None:
+    case = data.draw(OPERATIONS[label].as_strategy(generation_mode=mode))
+    case.call_and_validate(base_url=address, excluded_checks=SAID_IN_WORDS, timeout=ANSWER_S)

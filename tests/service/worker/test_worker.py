@@ -1,0 +1,341 @@
+"""A worker and its clients over real sockets: with a fake model in a thread, and with a real one in its process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.ipc.client import WorkerClient
+from service.ipc.embedding import (
+    DeadlineExceeded,
+    Overloaded,
+    Priority,
+    RejectedItem,
+    WorkerUnavailable,
+)
+from service.supervise.processes import Child, Supervisor, module
+from service.worker.batching import Limits
+from service.worker.worker import Worker
+from tests.service.fakes import BAD, NOT_FINITE, SAMPLES, FakeModel, windows
+
+LIMITS = Limits(batch_seconds=8, batch_windows=8, queue_seconds=40)
+
+
+def soon(seconds: float = 5.0) -> float:
+    return time.monotonic() + seconds
+
+
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other threads and processes
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return FakeModel()
+
+
+@pytest.fixture
+def endpoint(model: FakeModel, tmp_path: Path) -> Iterator[str]:
+    """Of a worker that serves the fake model."""
+    address = f"ipc://{tmp_path}/worker"
+    mine, its = socket.socketpair()
+    its.setblocking(False)
+    worker = Worker(model, address, LIMITS, stats_file=tmp_path / "stats.json")
+    thread = threading.Thread(target=worker.serve, args=(its,))
+    thread.start()
+    yield address
+    model.gate.set()
+    mine.close()
+    thread.join()
+    its.close()
+
+
+@pytest.fixture
+async def client(endpoint: str) -> AsyncIterator[WorkerClient]:
+    async with WorkerClient([endpoint]) as client:
+        await until(lambda: client.ready)
+        yield client
+
+
+class TestEmbedding:
+    async def test_windows_come_back_as_embeddings_in_order(self, client: WorkerClient) -> None:
+        embedded = await client.embed_audio(windows(*range(20)), deadline=soon())
+        assert embedded.vectors.tolist() == [[n, SAMPLES] for n in range(20)]
+        assert embedded.vectors.dtype == np.float32
+        assert embedded.queue_s >= 0
+        assert embedded.compute_s > 0
+
+    async def test_prompts_come_back_as_embeddings_in_order(self, client: WorkerClient) -> None:
+        embedded = await client.embed_text(["dog", "Regen fällt", "雨"], deadline=soon())
+        assert embedded.vectors[:, 0].tolist() == [3, 11, 1]
+        assert (await client.embed_text([], deadline=soon())).vectors.shape == (0, 2)
+
+    async def test_the_client_knows_what_is_served(self, client: WorkerClient, model: FakeModel) -> None:
+        assert client.info == model.info
+        assert client.alive
+
+    async def test_windows_of_a_wrong_length_are_the_callers_error(self, client: WorkerClient) -> None:
+        with pytest.raises(ValueError, match="windows are"):
+            await client.embed_audio(np.zeros((1, 7), np.float32), deadline=soon())
+
+    async def test_requests_of_several_processes_share_a_batch(
+        self, client: WorkerClient, endpoint: str, model: FakeModel
+    ) -> None:
+        async with WorkerClient([endpoint]) as other:
+            await until(lambda: other.ready)
+            model.gate.clear()
+            first = asyncio.create_task(client.embed_audio(windows(0), deadline=soon()))
+            await until(lambda: model.batches)
+            rest = [
+                asyncio.create_task(each.embed_audio(windows(n), deadline=soon()))
+                for n, each in enumerate([client, other, client, other], 1)
+            ]
+            await asyncio.sleep(0.05)
+            model.gate.set()
+            for n, task in enumerate([first, *rest]):
+                assert (await task).vectors[0, 0] == n
+        assert [sorted(batch) for batch in model.batches] == [[0], [1, 2, 3, 4]]
+
+    async def test_counters_reach_every_client(self, client: WorkerClient) -> None:
+        await client.embed_audio(windows(1, 2, 3), deadline=soon())
+        await until(lambda: client.stats.audio_seconds)
+        assert client.stats.audio_seconds == 3
+        assert client.stats.batch_size["audio"].sum == 3
+
+
+class TestFaults:
+    async def test_a_clip_that_crashes_the_forward_fails_alone(self, client: WorkerClient, model: FakeModel) -> None:
+        model.gate.clear()
+        blocker = asyncio.create_task(client.embed_audio(windows(0), deadline=soon()))
+        await until(lambda: model.batches)
+        good = [asyncio.create_task(client.embed_audio(windows(n), deadline=soon())) for n in (1, 2, 3)]
+        bad = asyncio.create_task(client.embed_audio(windows(4, BAD), deadline=soon()))
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        with pytest.raises(RejectedItem):
+            await bad
+        assert [(await task).vectors[0, 0] for task in (blocker, *good)] == [0, 1, 2, 3]
+
+    async def test_an_embedding_that_is_not_finite_is_rejected(self, client: WorkerClient) -> None:
+        with pytest.raises(RejectedItem):
+            await client.embed_audio(windows(NOT_FINITE), deadline=soon())
+
+    async def test_out_of_memory_makes_smaller_batches(self, client: WorkerClient, model: FakeModel) -> None:
+        model.room = 3
+        embedded = await client.embed_audio(windows(*range(8)), deadline=soon())
+        assert embedded.vectors[:, 0].tolist() == list(range(8))
+        model.batches.clear()
+        await client.embed_audio(windows(*range(8)), deadline=soon())
+        assert max(map(len, model.batches)) <= 3, "the worker has learnt"
+
+    async def test_a_cancelled_request_never_reaches_the_model(self, client: WorkerClient, model: FakeModel) -> None:
+        model.gate.clear()
+        first = asyncio.create_task(client.embed_audio(windows(1), deadline=soon()))
+        await until(lambda: model.batches)
+        cancelled = asyncio.create_task(client.embed_audio(windows(66), deadline=soon()))
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        await first
+        await client.embed_audio(windows(2), deadline=soon())
+        assert model.batches == [[1], [2]]
+        await until(lambda: client.stats.cancelled == 1)
+
+    async def test_a_deadline_passes_while_the_model_is_busy(self, client: WorkerClient, model: FakeModel) -> None:
+        model.gate.clear()
+        first = asyncio.create_task(client.embed_audio(windows(1), deadline=soon()))
+        await until(lambda: model.batches)
+        with pytest.raises(DeadlineExceeded):
+            await client.embed_audio(windows(2), deadline=soon(0.1))
+        model.gate.set()
+        await first
+        await client.embed_audio(windows(3), deadline=soon())
+        assert model.batches == [[1], [3]]
+
+    async def test_a_deadline_that_has_passed(self, client: WorkerClient, model: FakeModel) -> None:
+        with pytest.raises((DeadlineExceeded, Overloaded)):
+            await client.embed_audio(windows(2), deadline=soon(-1))
+        assert not model.batches
+
+
+class TestAdmission:
+    async def test_a_full_queue_refuses_at_once(self, client: WorkerClient, model: FakeModel) -> None:
+        model.gate.clear()
+        first = asyncio.create_task(client.embed_audio(windows(1), deadline=soon()))
+        await until(lambda: model.batches)
+        rest = asyncio.create_task(client.embed_audio(windows(*range(40)), deadline=soon()))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded) as refused:
+            await client.embed_audio(windows(2), deadline=soon())
+        assert refused.value.retry_after_s >= 0
+        await until(lambda: client.queue_seconds == 40)
+        model.gate.set()
+        await asyncio.gather(first, rest)
+
+    async def test_a_reservation_keeps_room_until_it_is_left(self, client: WorkerClient) -> None:
+        async with client.reserve(38, deadline=soon()) as room:
+            with pytest.raises(Overloaded):
+                await client.embed_audio(windows(1, 2, 3), deadline=soon())
+            await client.embed_audio(windows(1, 2, 3), deadline=soon(), reservation=room)
+        await asyncio.sleep(0.05)
+        await client.embed_audio(windows(*range(40)), deadline=soon())
+
+    async def test_a_reservation_that_does_not_fit_is_refused(self, client: WorkerClient) -> None:
+        async with client.reserve(30, deadline=soon(), priority=Priority.INTERACTIVE):
+            with pytest.raises(Overloaded):
+                async with client.reserve(11, deadline=soon()):
+                    pass
+
+    async def test_what_a_worker_refuses_is_noted_at_the_door(self, client: WorkerClient) -> None:
+        client.check(deadline=soon())
+        async with client.reserve(40, deadline=soon()):
+            with pytest.raises(Overloaded):
+                async with client.reserve(1, deadline=soon()):
+                    pass
+        assert client._door.refusals.keys() == {Priority.INTERACTIVE}
+
+    async def test_what_no_queue_can_hold_is_refused_by_the_client(self, client: WorkerClient) -> None:
+        with pytest.raises(Overloaded):
+            await client.embed_audio(np.zeros((42, SAMPLES), np.float32), deadline=soon())
+
+
+class TestAbsence:
+    async def test_without_a_worker_nothing_is_ready_and_nothing_hangs(self, tmp_path: Path) -> None:
+        async with WorkerClient([f"ipc://{tmp_path}/nobody"]) as client:
+            assert not client.ready
+            assert client.alive
+            with pytest.raises(WorkerUnavailable):
+                client.check(deadline=soon())
+            with pytest.raises(WorkerUnavailable):
+                _ = client.info
+            with pytest.raises(WorkerUnavailable):
+                await client.embed_text(["dog"], deadline=soon())
+
+    async def test_closing_the_client_ends_its_pending_work(self, endpoint: str, model: FakeModel) -> None:
+        model.gate.clear()
+        async with WorkerClient([endpoint]) as client:
+            await until(lambda: client.ready)
+            pending = asyncio.create_task(client.embed_audio(windows(1), deadline=soon(60)))
+            await until(lambda: model.batches)
+        with pytest.raises(WorkerUnavailable):
+            await pending
+
+    async def test_the_least_loaded_worker_gets_the_work(self, endpoint: str, model: FakeModel, tmp_path: Path) -> None:
+        other_model = FakeModel()
+        mine, its = socket.socketpair()
+        its.setblocking(False)
+        other = f"ipc://{tmp_path}/other"
+        thread = threading.Thread(target=Worker(other_model, other, LIMITS).serve, args=(its,))
+        thread.start()
+        async with WorkerClient([endpoint, other]) as client:
+            await until(lambda: len([link for link in client._links if link.ready]) == 2)
+            model.gate.clear()
+            other_model.gate.clear()
+            tasks = [asyncio.create_task(client.embed_audio(windows(n), deadline=soon())) for n in range(6)]
+            await asyncio.sleep(0.1)
+            model.gate.set()
+            other_model.gate.set()
+            await asyncio.gather(*tasks)
+        assert sum(map(len, model.batches)) == sum(map(len, other_model.batches)) == 3
+        mine.close()
+        thread.join()
+        its.close()
+
+
+@pytest.fixture
+async def supervised(tiny_folder: Path, tmp_path: Path) -> AsyncIterator[tuple[Child, str]]:
+    """The real worker process under a supervisor; the child and its endpoint."""
+    endpoint = f"ipc://{tmp_path}/worker"
+
+    def command(restarts: int) -> list[str]:
+        arguments = ("--model", str(tiny_folder), "--endpoint", endpoint, "--restarts", str(restarts))
+        return module("service.worker.worker", *arguments, "--stats-file", str(tmp_path / "stats.json"))
+
+    worker = Child("worker", command)
+    supervisor = Supervisor([worker], [], drain_s=1)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    yield worker, endpoint
+    supervisor.stop()
+    await asyncio.to_thread(thread.join)
+
+
+async def test_a_killed_worker_takes_no_request_with_it_into_silence(supervised: tuple[Child, str]) -> None:
+    """kill -9 under work: what was pending fails at once, the worker is restarted, and work is done again."""
+    worker, endpoint = supervised
+    async with WorkerClient([endpoint]) as client:
+        await until(lambda: client.ready)
+        front_end = client.info.config.front_end
+        noise = np.random.default_rng(0).normal(size=(1, front_end.window_samples)).astype(np.float32)
+        alone = await client.embed_audio(noise, deadline=soon())
+        together = await client.embed_audio(np.repeat(noise, 64, axis=0), deadline=soon(20))
+        assert np.abs(together.vectors - alone.vectors).max() < 1e-5
+        await until(lambda: client.stats.audio_seconds >= 65)
+
+        work = [asyncio.create_task(client.embed_audio(np.repeat(noise, 32, 0), deadline=soon(60))) for _ in range(12)]
+        await asyncio.sleep(0.02)
+        assert worker.process is not None
+        os.kill(worker.process.pid, signal.SIGKILL)
+        outcomes = await asyncio.gather(*work, return_exceptions=True)
+        assert any(isinstance(outcome, WorkerUnavailable) for outcome in outcomes)
+        assert not client.ready
+        assert client.alive, "a worker that is being restarted is no reason to kill the API process"
+        with pytest.raises(WorkerUnavailable) as refused:
+            await client.embed_audio(noise, deadline=soon())
+        assert refused.value.retry_after_s > 0
+
+        await until(lambda: client.ready, 60)
+        again = await client.embed_audio(noise, deadline=soon())
+        assert np.abs(again.vectors - alone.vectors).max() < 1e-5
+        await until(lambda: client.stats.restarts == 1)
+        assert client.stats.audio_seconds >= 65, "counters outlive the worker"
+
+
+async def test_a_worker_ends_with_its_supervisor(tiny_folder: Path, tmp_path: Path) -> None:
+    mine, its = socket.socketpair()
+    process = await asyncio.create_subprocess_exec(
+        *module("service.worker.worker", "--model", str(tiny_folder), "--endpoint", f"ipc://{tmp_path}/worker"),
+        *("--lifeline", str(its.fileno())),
+        pass_fds=(its.fileno(),),
+    )
+    its.close()
+    mine.setblocking(False)
+    async with asyncio.timeout(60):
+        await asyncio.get_running_loop().sock_recv(mine, 1)
+    mine.close()
+    async with asyncio.timeout(5):
+        assert await process.wait() == 0
+
+
+async def test_a_broken_checkpoint_is_no_reason_to_try_again(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    worker = Child(
+        "worker",
+        lambda _: module("service.worker.worker", "--model", str(tmp_path), "--endpoint", f"ipc://{tmp_path}/w"),
+    )
+    assert await asyncio.to_thread(Supervisor([worker], [], drain_s=1).run) == 1
+    assert worker.restarts == 0
+
+
+async def test_a_child_that_crashes_is_restarted_ever_later(tmp_path: Path) -> None:
+    child = Child("crash", lambda _: [sys.executable, "-c", "raise SystemExit(3)"])
+    supervisor = Supervisor([child], [], drain_s=1)
+    running = asyncio.create_task(asyncio.to_thread(supervisor.run))
+    await until(lambda: child.restarts >= 3)
+    assert child.backoff_s > 0.3
+    supervisor.stop()
+    assert await running == 0

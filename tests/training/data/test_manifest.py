@@ -1,0 +1,75 @@
+"""Manifests: what they may hold, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.recordings import write_manifest
+from training.data.manifest import Captioned, ManifestError, check_distinct, check_present, read_manifest
+
+
+def test_json_lines_hold_one_caption_or_several(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"audio": "a.wav", "caption": " a  dog\n barks"},
+        {"audio": "b.wav", "captions": ["rain", "rain", "it rains"]},
+    ]
+    clips = read_manifest(write_manifest(tmp_path / "m.jsonl", rows))
+    assert clips == [
+        Captioned(tmp_path / "a.wav", ("a dog barks",)),
+        Captioned(tmp_path / "b.wav", ("rain", "it rains")),
+    ]
+
+
+def test_csv_holds_one_caption_or_several_columns(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(
+        'audio,caption_1,caption_2,year\na.wav,"rain, hail",,1999\nb.wav,wind,a storm,2000\n'
+    )
+    assert [clip.captions for clip in read_manifest(tmp_path / "m.csv")] == [("rain, hail",), ("wind", "a storm")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("m.jsonl", "", "names no recording"),
+        ("m.csv", "", "names no recording"),
+        ("m.csv", "audio,caption\n", "names no recording"),
+        ("m.csv", "file,caption\na.wav,rain\n", r"no column `audio` among file, caption"),
+        ("m.csv", "audio,label\na.wav,rain\n", r"no column `caption` among audio, label"),
+        ("m.csv", "audio,caption\na.wav,\n", r"m\.csv:2: no `caption`"),
+        ("m.jsonl", '{"caption": "rain"}\n', r"m\.jsonl:1: no `audio`"),
+        ("m.jsonl", '{"audio": "a.wav", "caption": "rain"}\n{"audio": "b.wav"}\n', r"m\.jsonl:2: no `caption`"),
+        ("m.jsonl", '{"audio": "a.wav", "caption": "x"}\n{"audio": "a.wav", "caption": "y"}\n', "on line 1 already"),
+        ("m.jsonl", '{"audio": "a.wav"\n', r"m\.jsonl:1: not JSON"),
+        ("m.jsonl", "[1]\n", r"m\.jsonl:1: not a JSON object"),
+        ("m.txt", "a.wav rain\n", "a manifest is JSON lines"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(tmp_path / name)
+
+
+def test_a_manifest_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="not UTF-8"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_missing_recordings_are_an_error_unless_allowed(tmp_path: Path) -> None:
+    (tmp_path / "here.wav").touch()
+    clips = [Captioned(tmp_path / name, ("x",)) for name in ("here.wav", "gone.wav")]
+    with pytest.raises(ManifestError, match=r"1 of 2 recordings are not there, the first is .*gone\.wav"):
+        check_present(clips, "manifest", 0.4)
+    assert check_present(clips, "manifest", 0.5) == clips[:1]
+    with pytest.raises(ManifestError, match="not one of 1"):
+        check_present(clips[1:], "manifest", 1.0)
+
+
+def test_a_recording_from_two_data_sets_is_named(tmp_path: Path) -> None:
+    clip = Captioned(tmp_path / "a.wav", ("x",))
+    with pytest.raises(ManifestError, match="two data sets"):
+        check_distinct([clip, clip])

@@ -1,0 +1,1 @@
+"""From manifests, data sets and shards to batches."""

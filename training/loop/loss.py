@@ -1,0 +1,52 @@
+"""The contrastive loss: symmetric cross-entropy over the global batch (Elizalde et al. 2022, equations 3 to 5).
+
+Gradients are exact: DDP averages the gradients of `world` ranks, so each rank's loss must have the global loss as its
+average, and features must be gathered with gradient. Both forms below do. Equation 4 of the paper lacks a minus sign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.loop.ranks import Ranks
+
+ALONE = Ranks()
+
+
+@dataclass(frozen=True)
+class ContrastiveLoss:
+    """`local`: a rank scores its own rows against the whole batch, [b, B] logits instead of [B, B]."""
+
+    ranks: Ranks = ALONE
+    local: bool = False
+
+    def __call__(self, audio: Tensor, text: Tensor, scale: Tensor, recordings: Tensor, captions: Tensor) -> Tensor:
+        """Normalised embeddings [b, d] of this rank's pairs, temperature scale, keys int64 [b] -> scalar.
+
+        Two pairs of one recording, or of one caption, are no negatives of each other: they are left out of each
+        other's softmax.
+        """
+        with torch.autocast(audio.device.type, enabled=False):
+            audio, text = audio.float(), text.float()
+            every_audio, every_text = self.ranks.gather(audio), self.ranks.gather(text)
+            every_recording, every_caption = self.ranks.gather_keys(recordings), self.ranks.gather_keys(captions)
+            columns = torch.arange(len(every_audio), device=audio.device)
+            if self.local:
+                own = columns[self.ranks.rank * len(audio) :][: len(audio)]
+                of_audio = scale * audio @ every_text.T
+                of_text = scale * text @ every_audio.T
+            else:
+                own = columns
+                of_audio = scale * every_audio @ every_text.T
+                of_text = of_audio.T
+            alike = every_recording[own, None] == every_recording
+            alike |= every_caption[own, None] == every_caption
+            excluded = alike & (own[:, None] != columns)
+            return 0.5 * (
+                F.cross_entropy(of_audio.masked_fill(excluded, -torch.inf), own)
+                + F.cross_entropy(of_text.masked_fill(excluded, -torch.inf), own)
+            )

@@ -1,0 +1,127 @@
+"""The model a run begins with: as the recipe describes it, with the weights it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from model import checkpoint as checkpoints
+from model.clap import Clap
+from model.config import TextEncoderConfig
+from model.text import TextWeightsError, Tokenizer, package_folder
+from training.loop.state import UNREADABLE
+from training.recipe import Recipe, RecipeError
+
+# What a front end or augmentation of the released files holds; the recipe's front end is built anew.
+FRONT_END = ("spectrogram_extractor.", "logmel_extractor.", "spec_augmenter.")
+_rebuild_array, _rebuild_scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+NUMPY: list[Any] = [
+    *((_rebuild_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((_rebuild_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("b", "i1", "i2", "i4", "i8", "f4", "f8")),
+]
+NO_PART_OF_IT = ("transformers_version", "architectures", "_name_or_path")
+HEADS = ("fc_audioset.", "classifier.")
+
+
+def build(recipe: Recipe, data: Path) -> tuple[Clap, Tokenizer]:
+    """Untrained where no weights are named; the same seed gives the same model. Raises RecipeError."""
+    torch.manual_seed(recipe.seed)
+    start, text = recipe.start, recipe.checkpoint.text_encoder
+    try:
+        clap = Clap(recipe.checkpoint)
+        if start.text is not None:
+            folder = data / start.text
+        elif text.package is not None:
+            folder = package_folder(text)
+        else:
+            folder = data / (start.checkpoint or ".")
+        tokenizer = Tokenizer(folder, text.max_tokens, text.suffix)
+        if start.checkpoint is not None:
+            clap.load_state_dict(checkpoints.load(data / start.checkpoint).model.state_dict())
+    except (TextWeightsError, checkpoints.CheckpointError, OSError, ValueError, RuntimeError) as error:
+        raise RecipeError(f"the model cannot be built: {error}") from None
+    if start.audio is not None:
+        load_audio(clap.audio_encoder.base, data / start.audio)
+    if start.text is not None and start.text_weights:
+        load_text(clap.caption_encoder.base, data / start.text / "model.safetensors")
+    if text.package is not None and not recipe.freeze.text:
+        clap.config = clap.config.model_copy(update={"text_encoder": held(clap.caption_encoder.base, text)})
+    return clap, tokenizer
+
+
+def held(base: nn.Module, text: TextEncoderConfig) -> TextEncoderConfig:
+    """The config of a text encoder that is trained on: the checkpoint holds it, as its package has other weights."""
+    described: dict[str, Any] = base.config.to_diff_dict()  # type: ignore[operator, union-attr]
+    architecture = {name: value for name, value in described.items() if name not in NO_PART_OF_IT}
+    return TextEncoderConfig(
+        architecture=architecture, pooling=text.pooling, max_tokens=text.max_tokens, suffix=text.suffix
+    )
+
+
+def load_audio(base: nn.Module, path: Path) -> None:
+    """Released CNN14 (PANNs) or MobileNet (EfficientAT) weights, less front end and unused head.
+
+    Raises RecipeError naming a key that is missing, unknown or of another shape.
+    """
+    state = {
+        key.removeprefix("module."): value
+        for key, value in tensors(path).items()
+        if not key.removeprefix("module.").startswith(FRONT_END)
+    }
+    wanted = base.state_dict()
+    heads = tuple(head for head in HEADS if not any(key.startswith(head) for key in wanted))
+    state = {key: value for key, value in state.items() if not key.startswith(heads)}
+    _load(base, state, path, allowed_missing=FRONT_END)
+
+
+def load_text(base: nn.Module, path: Path) -> None:
+    """A transformers model's `model.safetensors`. Raises RecipeError as `load_audio`."""
+    wanted = base.state_dict()
+    state = {}
+    for key, value in tensors(path).items():
+        # Whole models (BertForMaskedLM, …) carry the encoder under its name, and heads beside it.
+        name = key if key in wanted else key.split(".", 1)[-1]
+        # TensorFlow's names for LayerNorm, in the oldest BERT files.
+        name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        if name in wanted:
+            state[name] = value
+    _load(base, state, path, allowed_missing=("pooler.",))
+
+
+def _load(base: nn.Module, state: dict[str, Tensor], path: Path, allowed_missing: tuple[str, ...]) -> None:
+    wanted = base.state_dict()
+    if missing := [key for key in wanted if key not in state and not key.startswith(allowed_missing)]:
+        raise RecipeError(f"{path} lacks {missing[0]}: it is not the recipe's encoder")
+    if unknown := [key for key in state if key not in wanted]:
+        raise RecipeError(f"{path} has {unknown[0]}, which the recipe's encoder has not")
+    for key, value in state.items():
+        if value.shape != wanted[key].shape:
+            raise RecipeError(f"{path}: {key} is {tuple(value.shape)}, the recipe's {tuple(wanted[key].shape)}")
+    base.load_state_dict(state, strict=False)
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or PyTorch file; no object but tensors is unpickled."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(NUMPY):  # PANNs' files hold their sampler's arrays beside the weights
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, *UNREADABLE) as error:
+        raise RecipeError(f"{path} cannot be read: {error}") from None
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise RecipeError(f"{path} holds no weights")
+    return tensors

@@ -1,0 +1,1 @@
+"""What an AudioSet tagger hears, and how people say it."""
