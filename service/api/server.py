@@ -28,7 +28,6 @@ from service import lifeline
 from service.api.connection import bounded
 from service.observe import logs
 from service.settings import Settings, SettingsError
-from service.supervise.processes import EX_CONFIG
 
 log = logging.getLogger("anysound.server")
 
@@ -135,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app = create_app(settings, options.endpoints, metrics, options.folder)
     except SettingsError as error:
         log.error("%s", error)
-        return EX_CONFIG
+        return os.EX_CONFIG
     gc.freeze()  # what was imported stays: to look through it again and again would hold up the event loop
     drain = Drain(app)
     app.state.drain = drain

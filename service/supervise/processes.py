@@ -30,9 +30,6 @@ HANG_S = 60.0
 STOP_S = 3.0
 """How long a worker may take to end once no API process needs it."""
 
-EX_CONFIG = 78
-"""A child that ends so cannot be helped by a restart: its checkpoint or its settings are wrong."""
-
 
 @dataclass
 class Child:
@@ -208,7 +205,7 @@ class Supervisor:
         status = child.buried()
         if self._stop_by is not None:
             return
-        if status == EX_CONFIG:
+        if status == os.EX_CONFIG:
             self.status = 1
             return
         child.schedule(now)

@@ -69,9 +69,7 @@ HANG_S = 120.0
 CHARACTERS_A_TOKEN = 3
 WARM_UP_BATCHES = (1, 2, 4)
 
-EX_SOFTWARE = 70
 EX_DEVICE = 71
-EX_CONFIG = 78
 
 
 class Model(Protocol):
@@ -191,7 +189,7 @@ class Worker:
             os._exit(EX_DEVICE)
         except BaseException:  # noqa: BLE001 - a worker whose compute thread is gone must not look alive
             traceback.print_exc()
-            os._exit(EX_SOFTWARE)
+            os._exit(os.EX_SOFTWARE)
 
     def _next_batch(self) -> Batch | None:
         """Waits for work; None when the worker ends."""
@@ -432,7 +430,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine = Engine(options.model or DEFAULT, options.device, options.dtype)
     except CheckpointError as error:
         log.critical("%s", error)
-        return EX_CONFIG
+        return os.EX_CONFIG
     limits = Limits(
         batch_seconds=min(options.max_batch_seconds, engine.batch_windows * engine.info.config.front_end.window_s),
         batch_windows=engine.batch_windows,

@@ -154,7 +154,7 @@ async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 async def test_killing_the_worker_under_load_costs_a_503_and_no_silence(service: Service, clip: bytes) -> None:
-    [worker] = service.supervise.processes("tests.service.faulty")
+    [worker] = service.processes("tests.service.faulty")
     async with load(service, clip) as clients:
         await clients.until_served()
         os.kill(worker, signal.SIGKILL)
@@ -168,27 +168,27 @@ async def test_killing_the_worker_under_load_costs_a_503_and_no_silence(service:
         if answer.status_code == 503:
             assert answer.json()["code"] in ("not_ready", "overloaded")  # nobody there yet, or too many waited for it
             assert int(answer.headers["retry-after"]) >= 1
-    [restarted] = service.supervise.processes("tests.service.faulty")
+    [restarted] = service.processes("tests.service.faulty")
     assert restarted != worker
 
 
 async def test_killing_an_api_process_costs_only_its_own_connections(service: Service, clip: bytes) -> None:
-    [worker] = service.supervise.processes("tests.service.faulty")
-    killed, other = service.supervise.processes("service.api.server")
+    [worker] = service.processes("tests.service.faulty")
+    killed, other = service.processes("service.api.server")
     async with load(service, clip, 12) as clients:
         await clients.until_served()
         os.kill(killed, signal.SIGKILL)
         await clients.until_served()
-        await until(lambda: len(service.supervise.processes("service.api.server")) == 2)
+        await until(lambda: len(service.processes("service.api.server")) == 2)
         await clients.until_served()
     assert set(clients.statuses) == {200}
     assert len(clients.errors) <= 12, "each client lost at most the request that the process had"
-    assert other in service.supervise.processes("service.api.server")
-    assert service.supervise.processes("tests.service.faulty") == [worker]
+    assert other in service.processes("service.api.server")
+    assert service.processes("tests.service.faulty") == [worker]
 
 
 async def test_a_clip_that_crashes_the_forward_pass_fails_alone(service: Service, clip: bytes) -> None:
-    [worker] = service.supervise.processes("tests.service.faulty")
+    [worker] = service.processes("tests.service.faulty")
     files = [("audio", ("good", clip)), ("audio", ("bad", constant(RAISES))), ("audio", ("good too", clip))]
     async with load(service, clip) as clients, httpx2.AsyncClient(base_url=service.address, timeout=30) as client:
         await clients.until_served()
@@ -201,7 +201,7 @@ async def test_a_clip_that_crashes_the_forward_pass_fails_alone(service: Service
     assert "anysound.worker request_id=mixed-1 an item was rejected" in service.log.read_text()
     assert set(clients.statuses) == {200}
     assert not clients.errors
-    assert service.supervise.processes("tests.service.faulty") == [worker]
+    assert service.processes("tests.service.faulty") == [worker]
 
 
 async def test_a_clip_that_ends_the_worker_costs_a_503(service: Service, clip: bytes) -> None:
