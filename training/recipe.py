@@ -12,8 +12,6 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from model.config import ClapConfig, Frozen
-from training.loop.schedule import Plateau, ScheduleConfig
-from training.tagging.tagger import class_labels
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -111,6 +109,30 @@ class Optimiser(Frozen):
     text: float = Field(1.0, gt=0)
 
 
+class Plateau(Frozen):
+    """Multiply the learning rate by `factor` when the loss has not improved for more than `patience` epochs.
+
+    An improvement is a fall of more than 0.01 %. The loss is the held-out loss, or the training loss without held-out
+    pairs.
+    """
+
+    kind: Literal["plateau"] = "plateau"
+    factor: float = Field(0.1, gt=0, lt=1)
+    patience: int = Field(10, ge=0)
+    warm_up_steps: int = Field(0, ge=0)
+
+
+class Cosine(Frozen):
+    """Half a cosine from the full learning rate down to the share `final` of it at the last step."""
+
+    kind: Literal["cosine"] = "cosine"
+    final: float = Field(0.0, ge=0, le=1)
+    warm_up_steps: int = Field(0, ge=0)
+
+
+ScheduleConfig = Annotated[Plateau | Cosine, Field(discriminator="kind")]
+
+
 class Loading(Frozen):
     """`workers` processes a rank, each `prefetch` batches ahead; a run stops above a share of `max_broken` files."""
 
@@ -178,9 +200,6 @@ class Recipe(Frozen):
         paths: dict[str, Path | None] = {f"data.{n}.path": source.path for n, source in enumerate(self.data)}
         paths |= {f"validation.data.{n}.path": source.path for n, source in enumerate(self.validation.data)}
         paths["validation.tasks_path"] = self.validation.tasks_path
-        paths |= {f"start.{name}": getattr(self.start, name) for name in ("audio", "text", "checkpoint")}
-        if self.start.head is not None and self.start.audio is not None:
-            paths["start.head"] = class_labels(self.start.audio)
         for place, path in paths.items():
             if path is not None and not (data / path).exists():
                 raise RecipeError(f"{place}: there is no {data / path}")

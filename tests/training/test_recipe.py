@@ -11,6 +11,7 @@ import yaml
 from tests.checkpoints import TINY
 from tests.training.recordings import tiny_recipe
 from training.recipe import RECIPES, RecipeError, read_recipe
+from training.start.start import check_paths
 
 OWN = sorted(path.name for path in RECIPES.glob("*.yaml") if "data:" in path.read_text())
 
@@ -68,7 +69,7 @@ def test_a_head_without_the_names_of_its_classes_is_refused_before_anything_is_r
     recipe = tiny_recipe(tmp_path, checkpoint=content, start=start)
     (tmp_path / "tagger.pt").touch()
     with pytest.raises(RecipeError, match=r"start\.head: there is no .*audioset_class_labels\.csv"):
-        recipe.check(tmp_path, 1)
+        check_paths(recipe, tmp_path)
 
 
 def test_ranks_that_cannot_share_a_batch_are_refused(tmp_path: Path) -> None:

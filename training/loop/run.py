@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -28,12 +26,13 @@ from training.loop.progress import Step, watching
 from training.loop.publish import Checkpoints
 from training.loop.ranks import Ranks
 from training.loop.schedule import Schedule
-from training.loop.state import StateError, States
+from training.loop.state import StateError, Stateful, States, capture, restore
+from training.loop.stop import stopping_on_signals
 from training.loop.towers import Towers, checkpoint_activations
 from training.loop.validate import Judgement, Validator
 from training.recipe import Recipe, RecipeError
 from training.start.head import start_from_head
-from training.start.start import build
+from training.start.start import build, check_paths
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +73,7 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
     """
     ranks = ranks or Ranks()
     recipe.check(data, ranks.world)
+    check_paths(recipe, data)
     corpus = read_corpus(recipe, data)
     clap, tokenizer = build(recipe, data)
     segments = Segments(corpus.training, recipe.checkpoint.front_end, recipe.seed)
@@ -93,7 +93,7 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
     scaler = torch.GradScaler(ranks.device.type, enabled=recipe.precision == "float16")
     steps = recipe.epochs * (len(segments) // recipe.batch)
     schedule = Schedule(recipe.schedule, steps)
-    parts = {"model": clap, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
+    parts: dict[str, Stateful] = {"model": clap, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
     progress = resume(states, parts, recipe, corpus, ranks)
 
     sampler = Batches(
@@ -219,28 +219,6 @@ def make_optimiser(towers: Towers, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
 
 
-class Stop:
-    """Whether a signal has asked the run to end."""
-
-    wanted = False
-
-
-@contextmanager
-def stopping_on_signals() -> Iterator[Stop]:
-    """SIGTERM and SIGINT let the step end, and the state be saved, instead of ending the process."""
-    stop = Stop()
-
-    def ask(_number: int, _frame: object) -> None:
-        stop.wanted = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def with_leader(ranks: Ranks, work: Callable[..., object], *arguments: object) -> None:
     """Let the leader do what one rank is to do; where it fails, its error is raised on every rank."""
     failure: Exception | None = None
@@ -255,12 +233,12 @@ def with_leader(ranks: Ranks, work: Callable[..., object], *arguments: object) -
 
 
 def save(
-    states: States, parts: dict[str, Any], progress: Progress, recipe: Recipe, corpus: Corpus, ranks: Ranks
+    states: States, parts: Mapping[str, Stateful], progress: Progress, recipe: Recipe, corpus: Corpus, ranks: Ranks
 ) -> None:
     states.save(
         progress.step,
         {
-            **{name: part.state_dict() for name, part in parts.items()},
+            **capture(parts),
             "progress": vars(progress),
             "recipe": recipe.model_dump(mode="json"),
             "corpus": corpus.fingerprint,
@@ -269,14 +247,15 @@ def save(
     )
 
 
-def resume(states: States, parts: dict[str, Any], recipe: Recipe, corpus: Corpus, ranks: Ranks) -> Progress:
+def resume(states: States, parts: Mapping[str, Stateful], recipe: Recipe, corpus: Corpus, ranks: Ranks) -> Progress:
     """Bring `parts` to the newest state, the same on every rank. Raises StateError where it is of another run."""
-    state = states.latest()
-    steps = ranks.collect(None if state is None else state["progress"]["step"])
+    saved = states.latest()
+    steps = ranks.collect(None if saved is None else saved[0])
     if len(set(steps)) > 1:
         raise StateError(f"ranks find different states in {states.folder}: the folder must be one that all nodes share")
-    if state is None:
+    if saved is None:
         return Progress()
+    step, state = saved
     if changed := differences(state["recipe"], recipe.model_dump(mode="json")):
         raise StateError(
             f"the run in {states.folder.parent} was started with another recipe ({', '.join(changed)}); "
@@ -290,10 +269,9 @@ def resume(states: States, parts: dict[str, Any], recipe: Recipe, corpus: Corpus
             state["world"],
             ranks.world,
         )
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
+    restore(parts, state)
     progress = Progress(**state["progress"])
-    log.info("going on from step %d", progress.step)
+    log.info("resuming at step %d", step)
     return progress
 
 

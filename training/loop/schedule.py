@@ -3,31 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
 
-from pydantic import Field
-
-from model.config import Frozen
-
-
-class Plateau(Frozen):
-    """Multiply the rate by `factor` once the watched loss has not fallen by a ten-thousandth for `patience` epochs."""
-
-    kind: Literal["plateau"] = "plateau"
-    factor: float = Field(0.1, gt=0, lt=1)
-    patience: int = Field(10, ge=0)
-    warm_up_steps: int = Field(0, ge=0)
-
-
-class Cosine(Frozen):
-    """Half a cosine from the full rate to `final` of it at the last step."""
-
-    kind: Literal["cosine"] = "cosine"
-    final: float = Field(0.0, ge=0, le=1)
-    warm_up_steps: int = Field(0, ge=0)
-
-
-ScheduleConfig = Annotated[Plateau | Cosine, Field(discriminator="kind")]
+from training.recipe import Cosine, Plateau
 
 
 class Schedule:

@@ -1,40 +1,67 @@
-"""States a run resumes from: written whole or not at all, the last few kept, a damaged one passed over."""
+"""Training states: what a loop saves to resume from.
+
+    states = States(run / "states", keep=2)
+    parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    first = 0
+    if saved := states.latest():
+        first, state = saved
+        restore(parts, state)
+    for step in range(first, steps):
+        ...
+        states.save(step + 1, capture(parts) | {"generator": generator.get_state()})
+
+A state is written whole or not at all, the newest `keep` stay, and a damaged one is passed over for the one before.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-log = logging.getLogger(__name__)
+from training.torch_files import TorchFileError, read_torch_file
 
-# What torch.load raises for a file that is damaged or is something else.
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    UnpicklingError,
-)
+log = logging.getLogger(__name__)
 
 NAME = re.compile(r"step-(\d{8})\.pt")
 
 
 class StateError(RuntimeError):
-    """A state cannot be written or read; what was saved before is untouched."""
+    """A state cannot be written or read; states saved before are untouched."""
+
+
+class Stateful(Protocol):
+    """A module, optimiser, schedule or gradient scaler."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
+
+
+def capture(parts: Mapping[str, Stateful]) -> dict[str, Any]:
+    """Each part's `state_dict`, under its name."""
+    return {name: part.state_dict() for name, part in parts.items()}
+
+
+def restore(parts: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
+    """Load each part from what `capture` put into `state`. Raises StateError naming a part that does not fit."""
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(state[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            cause = next(iter(str(error).splitlines()), type(error).__name__)
+            raise StateError(f"the saved state does not fit this run: {name}: {cause}") from None
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """`write` a neighbour of `path`, then move it there. Raises StateError, leaving nothing behind."""
+    """Let `write` make a file beside `path`, flush it to disk, and rename it to `path`.
+
+    Raises StateError where the disk is full or gone; the incomplete file is removed.
+    """
     partial = path.with_name(f"{path.name}.partial")
     try:
         write(partial)
@@ -44,7 +71,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     # torch's writer turns a full disk into a RuntimeError.
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        raise StateError(f"{path} could not be saved: {_cause(error)}; what was saved before is kept") from error
+        raise StateError(f"{path} could not be saved: {_cause(error)}; states saved before are kept") from error
 
 
 def _cause(error: OSError | RuntimeError) -> str:
@@ -57,54 +84,59 @@ def _cause(error: OSError | RuntimeError) -> str:
 
 
 class States:
-    """The states under one folder, a file a step."""
+    """The states in one folder, one file per saved step; the newest `keep` stay."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """Steps there is a state of, in order."""
+        """The steps that have a state, in order."""
         names = (NAME.fullmatch(path.name) for path in self.folder.glob("step-*.pt"))
         return sorted(int(match[1]) for match in names if match)
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.pt"
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Raises StateError where the disk is full or gone; earlier states stay."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Save `state`, of tensors and plain containers, as of `step` completed steps; then delete the oldest.
+
+        Raises StateError where the disk is full or gone; earlier states stay.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(f"{self.folder} cannot be made: {_cause(error)}") from None
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:
-                torch.save(state, file)
+                torch.save(dict(state), file)
 
         write_whole(self.path(step), write)
         for old in self.steps()[: -self.keep]:
             self.path(old).unlink()
 
     def read(self, step: int) -> dict[str, Any]:
-        """Raises StateError where the file is damaged."""
+        """The state saved at `step`. Raises StateError where the file is damaged."""
         try:
-            state = torch.load(self.path(step), map_location="cpu", weights_only=True)
-        except UNREADABLE as error:
-            cause = next(iter(str(error).splitlines()), type(error).__name__)
-            raise StateError(f"{self.path(step)} cannot be read: {cause}") from None
+            state = read_torch_file(self.path(step))
+        except TorchFileError as error:
+            raise StateError(str(error)) from None
         if not isinstance(state, dict):
             raise StateError(f"{self.path(step)} is not a state of a run")
         return state
 
-    def latest(self) -> dict[str, Any] | None:
-        """The newest state that is whole, None where there is none at all.
+    def latest(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest readable state and its step; None where none was saved.
 
-        Raises StateError where there are states and each is damaged: starting anew would throw the run away.
+        Raises StateError where every state is damaged: starting from step 0 would overwrite the run.
         """
         steps = self.steps()
         for step in reversed(steps):
             try:
-                return self.read(step)
+                return step, self.read(step)
             except StateError as error:
-                log.warning("%s; going back to the one before", error)
+                log.warning("%s; trying the state before it", error)
         if steps:
             raise StateError(f"none of the {len(steps)} states in {self.folder} can be read")
         return None

@@ -15,8 +15,9 @@ from model import checkpoint as checkpoints
 from model.clap import Clap
 from model.config import TextEncoderConfig
 from model.text import TextWeightsError, Tokenizer, package_folder
-from training.loop.state import UNREADABLE
 from training.recipe import Recipe, RecipeError
+from training.tagging.tagger import class_labels
+from training.torch_files import TorchFileError, read_torch_file
 
 # What a front end or augmentation of the released files holds; the recipe's front end is built anew.
 FRONT_END = ("spectrogram_extractor.", "logmel_extractor.", "spec_augmenter.")
@@ -30,6 +31,17 @@ NUMPY: list[Any] = [
 ]
 NO_PART_OF_IT = ("transformers_version", "architectures", "_name_or_path")
 HEADS = ("fc_audioset.", "classifier.")
+
+
+def check_paths(recipe: Recipe, data: Path) -> None:
+    """Raises RecipeError where a file or folder that `recipe.start` needs does not exist."""
+    start = recipe.start
+    paths = {f"start.{name}": getattr(start, name) for name in ("audio", "text", "checkpoint")}
+    if start.head is not None and start.audio is not None:
+        paths["start.head"] = class_labels(start.audio)
+    for place, path in paths.items():
+        if path is not None and not (data / path).exists():
+            raise RecipeError(f"{place}: there is no {data / path}")
 
 
 def build(recipe: Recipe, data: Path) -> tuple[Clap, Tokenizer]:
@@ -114,10 +126,12 @@ def tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals(NUMPY):  # PANNs' files hold their sampler's arrays beside the weights
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, *UNREADABLE) as error:
+        # PANNs' files hold their sampler's arrays beside the weights.
+        content = read_torch_file(path, NUMPY)
+    except (SafetensorError, OSError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from None
+    except TorchFileError as error:
+        raise RecipeError(str(error)) from None
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

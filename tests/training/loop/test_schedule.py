@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.loop.schedule import Cosine, Plateau, Schedule
+from training.loop.schedule import Schedule
+from training.recipe import Cosine, Plateau
 
 
 def test_the_plateau_is_torch_s(recwarn: pytest.WarningsRecorder) -> None:

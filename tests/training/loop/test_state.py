@@ -16,7 +16,7 @@ from model.clap import Clap
 from model.text import Tokenizer
 from tests.checkpoints import TINY, write_tokenizer
 from training.loop.publish import Checkpoints
-from training.loop.state import StateError, States
+from training.loop.state import StateError, States, capture, restore
 from training.loop.validate import Judgement
 
 STATE = {"weights": torch.arange(300_000.0)}
@@ -40,7 +40,7 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 30):
         states.save(step, {"step": step})
     assert states.steps() == [2, 30]
-    assert states.latest() == {"step": 30}
+    assert states.latest() == (30, {"step": 30})
 
 
 def test_an_empty_folder_has_no_state(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_full_disk_is_named_and_costs_no_earlier_state(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
     latest = states.latest()
     assert latest is not None
-    assert torch.equal(latest["weights"], STATE["weights"])
+    assert torch.equal(latest[1]["weights"], STATE["weights"])
 
 
 @pytest.mark.parametrize("size", [0, 10, 5_000, 1_000_000])
@@ -63,13 +63,13 @@ def test_a_state_cut_short_is_passed_over_for_the_one_before(
     tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     states = States(tmp_path, keep=3)
-    states.save(1, {"step": 1, **STATE})
-    states.save(2, {"step": 2, **STATE})
+    states.save(1, STATE)
+    states.save(2, STATE)
     with states.path(2).open("r+b") as file:
         file.truncate(size)
     latest = states.latest()
     assert latest is not None
-    assert latest["step"] == 1
+    assert latest[0] == 1
     assert "step-00000002.pt cannot be read" in caplog.text
 
 
@@ -81,11 +81,39 @@ def test_with_every_state_damaged_a_run_does_not_start_anew(tmp_path: Path) -> N
         states.latest()
 
 
+def test_any_loop_s_parts_come_back_as_they_were(tmp_path: Path) -> None:
+    def parts() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
+        layer = torch.nn.Linear(3, 2)
+        return layer, torch.optim.AdamW(layer.parameters())
+
+    layer, optimiser = parts()
+    layer(torch.ones(3)).sum().backward()
+    optimiser.step()
+    States(tmp_path, keep=1).save(7, capture({"layer": layer, "optimiser": optimiser}))
+    saved = States(tmp_path, keep=1).latest()
+    assert saved is not None
+    step, state = saved
+    other, its_optimiser = parts()
+    restore({"layer": other, "optimiser": its_optimiser}, state)
+    assert step == 7
+    assert torch.equal(other.weight, layer.weight)
+    assert its_optimiser.state_dict()["state"][0]["exp_avg"].tolist() == (
+        optimiser.state_dict()["state"][0]["exp_avg"].tolist()
+    )
+
+
+def test_a_part_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    states = States(tmp_path, keep=1)
+    states.save(1, capture({"layer": torch.nn.Linear(3, 2)}))
+    with pytest.raises(StateError, match=r"does not fit this run: layer: "):
+        restore({"layer": torch.nn.Linear(4, 2)}, states.read(1))
+
+
 def test_a_write_that_was_cut_off_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     states = States(tmp_path, keep=3)
     states.save(1, {"step": 1})
     (tmp_path / "step-00000002.pt.partial").write_bytes(b"half")
-    assert states.latest() == {"step": 1}
+    assert states.latest() == (1, {"step": 1})
 
 
 @pytest.fixture

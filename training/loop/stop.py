@@ -1,0 +1,32 @@
+"""Stopping a run by signal."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stop:
+    """`wanted` becomes true when a signal has asked the run to end."""
+
+    wanted = False
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Stop]:
+    """Inside the block SIGTERM and SIGINT set `wanted` instead of ending the process.
+
+    The loop then finishes its step, saves its state, and returns.
+    """
+    stop = Stop()
+
+    def ask(_number: int, _frame: object) -> None:
+        stop.wanted = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
