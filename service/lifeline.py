@@ -1,6 +1,6 @@
-"""The bond between the supervisor and its children: a socket pair whose end tells either side that the other died.
+"""The heartbeat socket between the supervisor and a child. Either side sees its end close when the other dies.
 
-The child also writes a byte now and then, so that the supervisor can tell a process that hangs from one that works.
+The child also sends a byte at intervals, so that the supervisor can tell a process that hangs from one that works.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ PR_SET_PDEATHSIG = 1
 
 def pair() -> tuple[socket.socket, socket.socket]:
     """The supervisor's end, and the child's, whose descriptor is to be passed on."""
-    mine, childs = socket.socketpair()
-    mine.setblocking(False)
-    return mine, childs
+    ours, childs = socket.socketpair()
+    ours.setblocking(False)
+    return ours, childs
 
 
-def grasp(descriptor: int) -> socket.socket:
-    """The child's end. From now on the kernel kills this process when the one that started it is gone."""
-    lifeline = socket.socket(fileno=descriptor)
-    lifeline.setblocking(False)
+def attach(descriptor: int) -> socket.socket:
+    """The child's end. From now on the kernel kills this process when its parent dies."""
+    heartbeat = socket.socket(fileno=descriptor)
+    heartbeat.setblocking(False)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    return lifeline
+    return heartbeat
 
 
-def beat(lifeline: socket.socket) -> None:
-    """Say that this process is ready and makes progress."""
+def beat(heartbeat: socket.socket) -> None:
+    """Report that this process is ready and makes progress."""
     with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-        lifeline.send(b".")
+        heartbeat.send(b".")
 
 
-def heard(lifeline: socket.socket) -> bool | None:
-    """Whether the child has sent a beat since the last time; None when its end is closed."""
+def heard(heartbeat: socket.socket) -> bool | None:
+    """Whether the other side has sent a beat since the last call; None when its end is closed."""
     try:
-        return bool(lifeline.recv(4096)) or None
+        return bool(heartbeat.recv(4096)) or None
     except BlockingIOError:
         return False
     except ConnectionResetError:

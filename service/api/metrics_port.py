@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.worker_metrics import WorkerCollector
 from service.ipc.client import WorkerClient
 from service.observe.metrics import exposition
 
@@ -26,7 +27,8 @@ def metrics_of(
     """A handler that gives every metric in Prometheus' text format."""
 
     async def metrics(request: Request) -> Response:  # noqa: ARG001 - a handler's signature
-        return Response(await asyncio.to_thread(exposition, client(), draining()), media_type=CONTENT_TYPE)
+        workers = WorkerCollector(client(), draining())
+        return Response(await asyncio.to_thread(exposition, workers), media_type=CONTENT_TYPE)
 
     return metrics
 

@@ -98,20 +98,20 @@ class Server(uvicorn.Server):
         connection: asyncio.Protocol = protocol(self.config, self.server_state, self.lifespan.state, self._loop)
         return connection
 
-    async def live(self, listener: socket.socket, bond: socket.socket | None) -> None:
+    async def live(self, listener: socket.socket, heartbeat: socket.socket | None) -> None:
         self._loop = asyncio.get_running_loop()
-        beating = None if bond is None else self._loop.create_task(beat(bond))
+        beating = None if heartbeat is None else self._loop.create_task(beat(heartbeat))
         await self.serve([listener])
         if beating is not None:
             beating.cancel()
 
 
-async def beat(bond: socket.socket) -> None:
+async def beat(heartbeat: socket.socket) -> None:
     """Tell the supervisor that the event loop turns; end with the supervisor."""
     while True:
-        if lifeline.heard(bond) is None:
+        if lifeline.heard(heartbeat) is None:
             os._exit(1)
-        lifeline.beat(bond)
+        lifeline.beat(heartbeat)
         await asyncio.sleep(BEAT_S)
 
 
@@ -120,12 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
     parser.add_argument("--metrics-listener", type=int, help="descriptor of another one, for /metrics alone")
     parser.add_argument("--folder", type=Path, help="directory that the API processes of one service share")
-    parser.add_argument("--lifeline", type=int, help="descriptor of a socket; the process ends when its other end does")
+    parser.add_argument("--lifeline", type=int, help="descriptor of the heartbeat socket; the process ends with it")
     parser.add_argument("endpoints", nargs="+", help="ipc:// addresses of the workers")
     options = parser.parse_args(arguments)
 
     keep_freed_memory(SPARE_BYTES)
-    bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
+    heartbeat = None if options.lifeline is None else lifeline.attach(options.lifeline)
     from service.api.app import create_app
 
     settings = Settings()
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     server = Server(config, drain, notice_s)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.live(socket.socket(fileno=options.listener), bond))
+        runner.run(server.live(socket.socket(fileno=options.listener), heartbeat))
     return 0
 
 

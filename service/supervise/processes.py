@@ -35,16 +35,16 @@ STOP_S = 3.0
 class Child:
     """A process to be kept alive. `command` makes its arguments from how often it was restarted.
 
-    `inherited` are descriptors that it shares; `mourn` is called with its process id when it has died.
+    `inherited` are descriptors that it shares; `on_exit` is called with its process id when it has died.
     """
 
     name: str
     command: Callable[[int], list[str]]
     inherited: tuple[int, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    mourn: Callable[[int], None] | None = None
+    on_exit: Callable[[int], None] | None = None
     process: subprocess.Popen[bytes] | None = None
-    bond: socket.socket | None = None
+    heartbeat: socket.socket | None = None
     restarts: int = 0
     started: float = 0.0
     ready: bool = False
@@ -57,7 +57,7 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def start(self, now: float) -> None:
-        mine, childs = lifeline.pair()
+        ours, childs = lifeline.pair()
         command = [*self.command(self.restarts), "--lifeline", str(childs.fileno())]
         self.process = subprocess.Popen(  # noqa: S603 - our own modules
             command,
@@ -67,21 +67,21 @@ class Child:
             process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
         )
         childs.close()
-        self.bond, self.started, self.heard, self.ready = mine, now, now, False
+        self.heartbeat, self.started, self.heard, self.ready = ours, now, now, False
 
     def signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.running:
             self.process.send_signal(number)
 
-    def buried(self) -> int:
+    def reap(self) -> int:
         """Reap the process; its exit status, negative for a signal."""
-        assert self.process is not None  # noqa: S101 - only what was started is buried
+        assert self.process is not None  # noqa: S101 - only a started process is reaped
         status = self.process.wait()
-        if self.mourn is not None:
-            self.mourn(self.process.pid)
-        if self.bond is not None:
-            self.bond.close()
-        self.process, self.bond, self.ready = None, None, False
+        if self.on_exit is not None:
+            self.on_exit(self.process.pid)
+        if self.heartbeat is not None:
+            self.heartbeat.close()
+        self.process, self.heartbeat, self.ready = None, None, False
         return status
 
     def schedule(self, now: float) -> None:
@@ -132,7 +132,7 @@ class Supervisor:
                 for child in self.children:
                     child.signal(signal.SIGKILL)
                     if child.process is not None:
-                        child.buried()
+                        child.reap()
         return self.status
 
     @contextlib.contextmanager
@@ -190,9 +190,9 @@ class Supervisor:
                 child.start(now)
             return
         if child.process.poll() is not None:
-            self._bury(child, now)
+            self._exited(child, now)
             return
-        if child.bond is not None and lifeline.heard(child.bond):
+        if child.heartbeat is not None and lifeline.heard(child.heartbeat):
             child.heard = now
             if not child.ready:
                 child.ready = True
@@ -201,8 +201,8 @@ class Supervisor:
             log.error("%s has been silent for %.0f s: killing it", child.name, now - child.heard)
             child.signal(signal.SIGKILL)
 
-    def _bury(self, child: Child, now: float) -> None:
-        status = child.buried()
+    def _exited(self, child: Child, now: float) -> None:
+        status = child.reap()
         if self._stop_by is not None:
             return
         if status == os.EX_CONFIG:

@@ -78,7 +78,7 @@ def children(
             command,
             descriptors,
             {**environment, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
-            mourn=lambda pid: mark_process_dead(pid, str(metrics)),
+            on_exit=lambda pid: mark_process_dead(pid, str(metrics)),
         )
 
     return [worker(number) for number in range(len(names))], [api(number) for number in range(settings.api_processes)]

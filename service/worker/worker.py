@@ -144,7 +144,7 @@ def token_cost(prompt: str, max_tokens: int) -> float:
 
 
 class Worker:
-    """Serves a model on an endpoint until its lifeline ends."""
+    """Serves a model on an endpoint until the supervisor is gone."""
 
     def __init__(
         self,
@@ -226,8 +226,8 @@ class Worker:
 
     # The main thread
 
-    def serve(self, bond: socket.socket | None = None) -> None:
-        """Answer until the other end of the lifeline is closed. A byte goes in at every beat, the first when ready."""
+    def serve(self, heartbeat: socket.socket | None = None) -> None:
+        """Answer until the supervisor closes the heartbeat socket; send a byte at every beat."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = listen(context, self.endpoint, self.max_payload_bytes)
         for number in range(self.in_flight):
@@ -235,15 +235,15 @@ class Worker:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
-        if bond is not None:
-            poller.register(bond, zmq.POLLIN)
+        if heartbeat is not None:
+            poller.register(heartbeat, zmq.POLLIN)
         next_beat = 0.0
         while True:
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + BEAT_S
-                self._beat(bond)
+                self._beat(heartbeat)
             ready = dict(poller.poll(max(0, round((next_beat - time.monotonic()) * 1000))))
-            if bond is not None and bond.fileno() in ready:
+            if heartbeat is not None and heartbeat.fileno() in ready:
                 break
             if self._wake in ready:
                 os.eventfd_read(self._wake)
@@ -384,7 +384,7 @@ class Worker:
         with contextlib.suppress(zmq.Again):  # a client that does not read loses its answers, never others'
             self._socket.send_multipart([client, *encode(message, payload)], zmq.NOBLOCK, copy=len(payload) < 1 << 16)
 
-    def _beat(self, bond: socket.socket | None) -> None:
+    def _beat(self, heartbeat: socket.socket | None) -> None:
         now = time.monotonic()
         with self._work:
             expired = self.queue.expire(now)
@@ -402,8 +402,8 @@ class Worker:
             self._send(client, beat)
         if self.stats_file is not None:
             self.stats.save(self.stats_file)
-        if bond is not None:
-            lifeline.beat(bond)
+        if heartbeat is not None:
+            lifeline.beat(heartbeat)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -416,13 +416,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-queue-seconds", type=float, default=Limits.queue_seconds)
     parser.add_argument("--stats-file", type=Path)
     parser.add_argument("--restarts", type=int, default=0)
-    parser.add_argument("--lifeline", type=int, help="descriptor of a socket; the worker ends when its other end does")
+    parser.add_argument("--lifeline", type=int, help="descriptor of the heartbeat socket; the worker ends with it")
     options = parser.parse_args(arguments)
 
     keep_freed_memory()
     yield_to_others()
     began = time.monotonic()
-    bond = None if options.lifeline is None else lifeline.grasp(options.lifeline)
+    heartbeat = None if options.lifeline is None else lifeline.attach(options.lifeline)
     from model.checkpoint import DEFAULT, CheckpointError
     from service.worker.engine import Engine
 
@@ -447,7 +447,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm_up(engine, worker.queue.drains, worker.window_s)
     worker.startup_s = time.monotonic() - began
     log.info("%s is ready on %s after %.1f s", engine.info.config.name, engine.device, worker.startup_s)
-    worker.serve(bond)
+    worker.serve(heartbeat)
     return 0
 
 
