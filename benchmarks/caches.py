@@ -35,6 +35,7 @@ from service.cache.prompt_cache import PromptCache
 from service.cache.redis_link import RedisLink, connect
 from service.decoding.pool import DecodePool, Shape
 from service.ipc.embedding import Embedded, Priority, Vectors
+from service.settings import Settings
 from tests.conftest import ROOT, listening, until_ready
 from tests.service.fault_proxy import FaultProxy
 from tests.service.redis_server import PASSWORD, USER, RedisServer
@@ -74,20 +75,20 @@ async def timed(ask: Callable[[], Awaitable[object]]) -> float:
 
 
 async def caches(redis: RedisServer) -> None:
-    embedder = Instant()
+    embedder, settings = Instant(), Settings()
     async with AsyncExitStack() as stack:
 
         async def process(url: str) -> PromptCache:
-            link = await stack.enter_async_context(RedisLink(connect(url)))
-            await link._greeting  # as in a process that has started
-            return PromptCache(embedder, 20_000, link)
+            link = await stack.enter_async_context(RedisLink(connect(url), settings.redis_timeout_s))
+            await link._warming  # as in a process that has started
+            return PromptCache(embedder, settings.prompt_cache_size, link, settings.redis_ttl_s)
 
         def ask(cache: PromptCache, labels: list[str]) -> Callable[[], Awaitable[object]]:
             return lambda: cache.get(labels, Priority.INTERACTIVE)
 
         first = await process(redis.url)
         await first.get(LABELS, Priority.INTERACTIVE)
-        await first.settle()
+        await first.flush()
         row("50 labels, L1 hit", spread([await timed(ask(first, LABELS)) for _ in range(2_000)]), "< 0.5 ms")
         fresh = [await timed(ask(await process(redis.url), LABELS)) for _ in range(50)]
         row("50 labels, Redis hit, first request of a process", spread(fresh), "< 5 ms")
@@ -106,7 +107,7 @@ async def caches(redis: RedisServer) -> None:
                 return ask(cache, [f"{label} {number}" for label in LABELS])
 
             healthy = [await timed(another()) for _ in range(300)]
-            await cache.settle()
+            await cache.flush()
             proxy.fault = "black hole"
             hole = [await timed(another()) for _ in range(3)]
             opened = [await timed(another()) for _ in range(300)]

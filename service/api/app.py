@@ -25,7 +25,9 @@ from service.api.access import Access
 from service.api.classify import Classifier
 from service.api.gate import Gate
 from service.api.keys import Keys, KeysError
-from service.api.label_sets import FolderShelf, LabelSets, RedisShelf
+from service.api.label_sets.folder_store import FolderStore
+from service.api.label_sets.redis_store import RedisStore
+from service.api.label_sets.registry import LabelSets
 from service.api.metrics_port import metrics_of, serve_metrics
 from service.api.problems import Code, Problem, respond
 from service.api.rate import Buckets, Rate, SharedBuckets
@@ -79,10 +81,12 @@ def create_app(
             decoders = DecodePool(settings.decode_processes, limits, digests=keeps_audio)
             await stack.enter_async_context(decoders)
             prompts = PromptCache(embedder, settings.prompt_cache_size, redis, settings.redis_ttl_s)
+            stack.push_async_callback(prompts.flush)
             recordings = AudioCache(embedder, settings.audio_cache_bytes, redis, settings.redis_ttl_s)
+            stack.push_async_callback(recordings.flush)
             shared = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anysound-")))
-            shelf = FolderShelf(shared / "label-sets") if redis is None else RedisShelf(redis)
-            app.state.label_sets = await stack.enter_async_context(LabelSets(shelf))
+            store = FolderStore(shared / "label-sets") if redis is None else RedisStore(redis)
+            app.state.label_sets = await stack.enter_async_context(LabelSets(store))
             app.state.buckets = buckets_of(settings, redis)
             app.state.classifier = Classifier(embedder, decoders, prompts, recordings if keeps_audio else None)
             if metrics is not None:

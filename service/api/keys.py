@@ -1,4 +1,4 @@
-"""API keys: SHA-256 hashes in a file, one a line, read again when the file changes."""
+"""API keys: a file with the SHA-256 hash of one key per line, read again when it changes."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class KeysError(ValueError):
-    """The file of keys cannot be used; the message names the line."""
+    """The keys file is invalid; the message names the line."""
 
 
 def read_keys(path: Path) -> list[bytes]:
-    """The hashes of a file; `#` begins a comment. Raises KeysError for a line that is none, OSError for no file."""
+    """The hashes in a file; `#` starts a comment. Raises KeysError if the file is invalid, OSError if unreadable."""
     keys = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         words = line.split("#")[0].split()
         if not words:
             continue
         if len(words) != 1 or not HASH.fullmatch(words[0].lower()):
-            raise KeysError(f"{path}:{number}: not a SHA-256 in hexadecimal")
+            raise KeysError(f"{path}:{number}: not a SHA-256 hash in hexadecimal")
         keys.append(bytes.fromhex(words[0]))
     if not keys:
-        raise KeysError(f"{path} holds no key")
+        raise KeysError(f"{path} contains no key")
     return keys
 
 
 class Keys:
-    """Who may come in. Without a file, everyone."""
+    """The keys that requests are checked against. Without a file, every request passes."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -48,9 +48,9 @@ class Keys:
             self._version = self._stat(path)
 
     def check(self, headers: Headers) -> str | None:
-        """A name for the request's key, which does not give it away; None where no key is needed.
+        """A name for the request's key that does not reveal it; None if no key is needed.
 
-        Raises Problem unless the key is known. Every hash is compared, in constant time.
+        Raises Problem if the key is unknown. Compares with every hash, in constant time.
         """
         if self._path is None:
             return None
@@ -61,7 +61,7 @@ class Keys:
         for stored in self._hashes:
             known |= hmac.compare_digest(stored, digest)
         if not known:
-            detail = "A known API key is needed, as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
+            detail = "A valid API key is needed, as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
             raise Problem(Code.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
         return hashlib.sha256(digest).hexdigest()[:32]
 

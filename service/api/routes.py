@@ -17,7 +17,9 @@ from model.prompts import Embeddings, check_template
 from service.api import openapi
 from service.api.classify import Classifier, ClipFailure, Timings, problem_of
 from service.api.deadline import Deadline, deadline_of
-from service.api.label_sets import Condition, LabelSet, LabelSets
+from service.api.label_sets.condition import Condition
+from service.api.label_sets.label_set import LabelSet
+from service.api.label_sets.registry import LabelSets
 from service.api.problems import Problem
 from service.api.request import Clip, LabelIn, check_activation, check_labels, check_text, invalid, parse
 from service.ipc.embedding import EmbeddingError

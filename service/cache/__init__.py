@@ -1,1 +1,1 @@
-"""Embeddings and label sets that are kept: in the process, and in Redis."""
+"""Caches of embeddings in the process and in Redis, and the connection to Redis."""

@@ -1,4 +1,4 @@
-"""Audio embeddings by content: the same recording with new labels costs no forward pass."""
+"""Cache of audio embeddings by content: a recording that was seen before costs no forward pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def redis_key(key: Key) -> str:
 
 @dataclass(frozen=True)
 class Recalled:
-    """A clip's window embeddings [k, d], what computing them took where they were not kept, and when that began."""
+    """A clip's window embeddings [k, d].
+
+    `compute_s` is the time the forward pass took, 0 if they were cached. `looked_up_at` is when the look-up ended, in
+    `time.perf_counter()` seconds.
+    """
 
     vectors: Embeddings
     compute_s: float
@@ -28,18 +32,16 @@ class Recalled:
 
 
 class AudioCache:
-    """Window embeddings by checkpoint and SHA-256 of the decoded windows: up to `limit_bytes` here, then Redis."""
+    """Window embeddings by checkpoint and SHA-256 of the decoded windows: `limit_bytes` in the process, then Redis."""
 
-    def __init__(
-        self, embedder: Embedder, limit_bytes: int, redis: RedisLink | None = None, ttl_s: int = 86_400
-    ) -> None:
+    def __init__(self, embedder: Embedder, limit_bytes: int, redis: RedisLink | None, ttl_s: int) -> None:
         self._embedder = embedder
         self._cache: VectorCache[Key] = VectorCache(
             "audio", limit_bytes, redis_key, redis, ttl_s, weigh=lambda vectors: vectors.nbytes, persist=False
         )
 
     async def get(self, digest: str, embed: Callable[[], Awaitable[Embedded]]) -> Recalled:
-        """Raises what `embed` raises."""
+        """The cached embeddings of a clip, else those that `embed` computes. Raises what `embed` raises."""
         info = self._embedder.info
         took: list[float] = []
 
@@ -52,6 +54,6 @@ class AudioCache:
         found = await self._cache.get([key], info.config.joint_dim, compute)
         return Recalled(found.vectors[key], sum(took), found.looked_up_at)
 
-    async def settle(self) -> None:
-        """Wait for what is being written to Redis."""
-        await self._cache.settle()
+    async def flush(self) -> None:
+        """Wait for the writes to Redis that are under way."""
+        await self._cache.flush()

@@ -1,4 +1,4 @@
-"""A breaker: stop asking a server that does not answer, and find out off the requests' path when it does again."""
+"""A circuit breaker: a server that fails is left alone until a probe finds that it has recovered."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ log = logging.getLogger("anysound.breaker")
 
 
 class Breaker:
-    """Closed: ask. After `failures` in a row open: do not. Then half-open: one probe at a time decides.
+    """Opens after `failures` in a row; while it is open, callers do not ask the server. A successful probe closes it.
 
-    The probe runs in a task of its own, first after `first_s`, then ever more seldom up to `longest_s`: were it a
-    request that probes, one request a second would be slow for as long as the server is away. `probe` raises where
-    the server is still not well.
+    Probes run in a task, not in a request: no request waits for a server that is away. The first runs after `first_s`,
+    and the pause doubles up to `longest_s`. `probe` raises while the server does not answer.
     """
 
     def __init__(
@@ -25,25 +24,20 @@ class Breaker:
         self._first_s = first_s
         self._longest_s = longest_s
         self.era = 0
-        """How often it has closed. What was asked in an earlier era says nothing of the server as it is now."""
+        """How often it has closed again. Failures of questions asked in an earlier era do not count."""
         self._in_a_row = 0
         self._probing: asyncio.Task[None] | None = None
 
     @property
     def open(self) -> bool:
-        """Whether the server should be left alone; also while it is being probed."""
+        """Whether callers must not ask the server."""
         return self._probing is not None
-
-    async def closed(self) -> None:
-        """Return when it is closed."""
-        if self._probing is not None:
-            await asyncio.wait([self._probing])
 
     def succeeded(self) -> None:
         self._in_a_row = 0
 
     def failed(self, era: int) -> None:
-        """A question that was asked in `era` had no answer."""
+        """Count the failure of a question that was asked in `era`."""
         self._in_a_row += era == self.era
         if self._in_a_row >= self._failures and self._probing is None:
             log.warning("open after %d failures in a row", self._in_a_row)
@@ -55,7 +49,7 @@ class Breaker:
             await asyncio.sleep(pause)
             try:
                 await self._probe()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the server is not well
+            except Exception as error:  # noqa: BLE001 - whatever it is, the server does not answer
                 log.info("still open: %s", type(error).__name__)
                 pause = min(2 * pause, self._longest_s)
             else:

@@ -1,4 +1,4 @@
-"""A map that forgets what was used least recently."""
+"""A map of bounded weight that evicts the least recently used entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Lru(Generic[K, V]):
-    """Entries whose weights add up to at most `limit`. One that is heavier than that alone is not kept."""
+    """The weights of all entries add up to at most `limit`. An entry that alone weighs more is not kept."""
 
     def __init__(self, limit: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
         self._limit = limit
@@ -19,11 +19,8 @@ class Lru(Generic[K, V]):
         self._entries: OrderedDict[K, V] = OrderedDict()
         self._weight = 0
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get(self, key: K) -> V | None:
-        """The entry, which has now been used; None where there is none."""
+        """The entry, which becomes the most recently used; None if there is none."""
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)

@@ -1,4 +1,4 @@
-"""Prompt embeddings: each prompt is embedded once, whoever asks and however many at a time."""
+"""Cache of prompt embeddings: each prompt is embedded once, even if many requests ask for it at the same time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Key = tuple[str, str]
 
 
 def normalised(prompt: str) -> str:
-    """A prompt as it is embedded and kept: composed characters, single spaces. Two spellings of it are one entry."""
+    """Unicode NFC with single spaces, so that spellings which look the same share one entry."""
     return " ".join(unicodedata.normalize("NFC", prompt).split())
 
 
@@ -29,21 +29,21 @@ def redis_key(key: Key) -> str:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The embedding [d] of every prompt that was asked for, and when looking them up ended (`time.perf_counter()`)."""
+    """The embedding [d] of each prompt. `looked_up_at` is when the look-up ended, in `time.perf_counter()` seconds."""
 
     vectors: dict[str, Embeddings]
     looked_up_at: float
 
 
 class PromptCache:
-    """Embeddings by checkpoint and prompt: this process' `size` latest, then Redis, then the worker."""
+    """Embeddings by checkpoint and prompt: the latest `size` in the process, then Redis, then the worker."""
 
-    def __init__(self, embedder: Embedder, size: int, redis: RedisLink | None = None, ttl_s: int = 86_400) -> None:
+    def __init__(self, embedder: Embedder, size: int, redis: RedisLink | None, ttl_s: int) -> None:
         self._embedder = embedder
         self._cache: VectorCache[Key] = VectorCache("text", size, redis_key, redis, ttl_s)
 
     async def get(self, prompts: Sequence[str], priority: Priority) -> Prompts:
-        """Raises EmbeddingError where the worker gives none."""
+        """The embeddings of prompts, computed if they are not cached. Raises EmbeddingError."""
         info = self._embedder.info
 
         async def embed(keys: list[Key]) -> list[Embeddings]:
@@ -56,6 +56,6 @@ class PromptCache:
         found = await self._cache.get(list(dict.fromkeys(keys.values())), info.config.joint_dim, embed)
         return Prompts({prompt: found.vectors[key][0] for prompt, key in keys.items()}, found.looked_up_at)
 
-    async def settle(self) -> None:
-        """Wait for what is being written to Redis."""
-        await self._cache.settle()
+    async def flush(self) -> None:
+        """Wait for the writes to Redis that are under way."""
+        await self._cache.flush()

@@ -1,4 +1,4 @@
-"""The way to Redis, which may be slow, full, gone or wrong, and must not hold up a request for longer than a budget."""
+"""The connection to Redis. Whatever state Redis is in, a request waits for it no longer than a budget."""
 
 from __future__ import annotations
 
@@ -23,28 +23,26 @@ log = logging.getLogger("anysound.redis")
 T = TypeVar("T")
 
 PREFIX = "anysound:v1:"
-"""Of every key: what an access list has to allow."""
-READ_S = 0.05
+"""Every key starts with it."""
 PATIENT_S = 1.0
-"""Longest time for what no request waits for: writes behind the answer, probes, new connections."""
+"""Time limit for work that is not on the path of a classification: writes, probes, new connections, label sets."""
 CONNECTIONS = 16
-EVICTS_ANYTHING = "allkeys"
 
 
 class RedisFailed(Exception):
-    """Redis gave no answer, not in time, or an error."""
+    """Redis did not answer in time, or answered with an error."""
 
 
 class RedisBypassed(RedisFailed):
-    """Redis was not asked: it has failed too often."""
+    """Redis was not asked because the breaker is open."""
 
 
 class RedisFull(RedisFailed):
-    """Redis answers and takes no more data."""
+    """Redis answers but has no memory for more data."""
 
 
 class PasswordFile(CredentialProvider):
-    """Reads the password for every new connection, so that a secret may be rotated without a restart."""
+    """Reads the password again for every new connection, so that it can be rotated without a restart."""
 
     def __init__(self, user: str | None, path: Path) -> None:
         self._user = user
@@ -55,13 +53,13 @@ class PasswordFile(CredentialProvider):
         return (self._user, password) if self._user else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        return self.get_credentials()  # a file of a few bytes: quicker than a thread
+        return self.get_credentials()  # a small file: reading it is faster than starting a thread
 
 
 def connect(url: str, password_file: Path | None = None, ca_file: Path | None = None) -> Redis:
-    """A client that never retries. The library's own would wait four seconds for a server that is gone.
+    """A client that never retries; the library's default retries for four seconds.
 
-    Raises ValueError for a URL that is none, OSError for a file that cannot be read.
+    Raises ValueError if the URL is invalid, OSError if a file cannot be read.
     """
     options: dict[str, Any] = dict(parse_url(url))
     user, password = options.pop("username", None), options.pop("password", None)
@@ -73,14 +71,14 @@ def connect(url: str, password_file: Path | None = None, ca_file: Path | None = 
     if ca_file is not None:
         ca_file.read_bytes()
         if not url.startswith("rediss://"):
-            raise ValueError("a certificate authority is of use only with rediss://")
+            raise ValueError("a certificate authority needs a rediss:// URL")
         options["ssl_ca_certs"] = str(ca_file)
     pool = BlockingConnectionPool(
         max_connections=CONNECTIONS,
         timeout=PATIENT_S,
         retry=Retry(NoBackoff(), 0),
-        # With a timeout of its own the library sends through asyncio.wait_for, which in Python 3.11 may lose a
-        # cancellation, and the budget of `ask` with it.
+        # With a socket timeout the library sends through asyncio.wait_for, which in Python 3.11 can swallow the
+        # cancellation that enforces the budget of `ask`.
         socket_timeout=None,
         socket_connect_timeout=PATIENT_S,
         protocol=2,
@@ -91,29 +89,29 @@ def connect(url: str, password_file: Path | None = None, ca_file: Path | None = 
 
 
 class RedisLink:
-    """A client behind a budget and a breaker. `async with RedisLink(connect(url)) as redis`.
+    """A client with a time budget and a circuit breaker. `async with RedisLink(connect(url), read_s) as redis`.
 
-    `read_s` is the longest time that a request waits for one answer.
+    `read_s` is how long a request waits for one answer.
     """
 
-    def __init__(self, client: Redis, read_s: float = READ_S) -> None:
+    def __init__(self, client: Redis, read_s: float) -> None:
         self._client = client
         self._read_s = read_s
         self.breaker = Breaker(self._probe)
 
     async def __aenter__(self) -> RedisLink:
-        # A connection is made now, not by the first request; a server that is not there yet delays nothing.
-        self._greeting = asyncio.create_task(self._greet())
+        # Connect now, not in the first request. Nothing waits for it: Redis may start later.
+        self._warming = asyncio.create_task(self._warm_up())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._greeting.cancel()
+        self._warming.cancel()
         await self.breaker.close()
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
 
     async def ask(self, question: Callable[[Redis], Awaitable[T]], budget_s: float | None = None) -> T:
-        """The answer to one question, within `budget_s` or what a request may wait. Raises RedisFailed."""
+        """The answer to `question`, within `budget_s` (by default `read_s`). Raises RedisFailed."""
         if self.breaker.open:
             raise RedisBypassed
         era = self.breaker.era
@@ -121,7 +119,7 @@ class RedisLink:
             async with asyncio.timeout(self._read_s if budget_s is None else budget_s):
                 answer = await question(self._client)
         except OutOfMemoryError as error:
-            self.breaker.succeeded()  # a full server still reads
+            self.breaker.succeeded()  # a full server still answers reads
             raise RedisFull from error
         except (RedisError, OSError, TimeoutError) as error:
             self.breaker.failed(era)
@@ -133,12 +131,12 @@ class RedisLink:
         async with asyncio.timeout(PATIENT_S):
             await self._client.ping()
 
-    async def _greet(self) -> None:
+    async def _warm_up(self) -> None:
         try:
             await self._probe()
             memory = await self._client.info("memory")
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("Redis does not answer yet, or does not tell its policy: %s", type(error).__name__)
+            log.warning("Redis does not answer yet, or INFO is not allowed: %s", type(error).__name__)
             return
-        if str(memory.get("maxmemory_policy", "")).startswith(EVICTS_ANYTHING):
-            log.warning("Redis may evict label sets: set its maxmemory-policy to volatile-lfu")
+        if str(memory.get("maxmemory_policy", "")).startswith("allkeys"):
+            log.warning("Redis may evict label sets; set its maxmemory-policy to volatile-lfu")

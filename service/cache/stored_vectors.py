@@ -1,4 +1,4 @@
-"""How embeddings are written down: a versioned header, then float16, checked on the way back."""
+"""The format of embeddings in Redis: a versioned header, then float16. Reading checks both."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ HEADER = struct.Struct("<4sHHI")
 MAGIC = b"asnd"
 VERSION = 1
 NORM_TOLERANCE = 0.01
-"""How far from 1 a row's length may be; float16 moves it by less than a thousandth."""
+"""Allowed distance of a row's norm from 1. Rounding to float16 changes the norm by less than 0.001."""
 
 
 class BadValue(ValueError):
-    """These bytes are no embeddings of ours."""
+    """The bytes were not written by `pack`."""
 
 
 def rounded(vectors: Embeddings) -> Embeddings:
-    """Vectors as they come back from `pack`: what was kept and what is new must not differ by a bit."""
+    """Vectors as `unpack(pack(vectors))` returns them, so that cached and new embeddings are equal to the bit."""
     return vectors.astype("<f2").astype(np.float32)
 
 
@@ -31,14 +31,14 @@ def pack(vectors: Embeddings) -> bytes:
 
 
 def unpack(value: bytes, dim: int) -> Embeddings:
-    """Float32 [rows, dim]. Raises BadValue for another version, length or dimension, and for rows not of length 1."""
+    """Float32 [rows, dim]. Raises BadValue if the version, length or dimension is wrong, or a row's norm is not 1."""
     if len(value) < HEADER.size:
         raise BadValue("too short")
     magic, version, stored_dim, rows = HEADER.unpack_from(value)
     if (magic, version, stored_dim) != (MAGIC, VERSION, dim) or len(value) != HEADER.size + 2 * dim * rows or not rows:
         raise BadValue("another format")
     vectors: Embeddings = np.frombuffer(value, "<f2", offset=HEADER.size).reshape(rows, dim).astype(np.float32)
-    # A comparison that is false for NaN too.
+    # This comparison is false for NaN too.
     if not (np.abs(np.linalg.norm(vectors, axis=1) - 1) < NORM_TOLERANCE).all():
-        raise BadValue("not of length 1")
+        raise BadValue("a norm is not 1")
     return vectors

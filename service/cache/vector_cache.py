@@ -1,4 +1,4 @@
-"""Embeddings kept in the process, then in Redis; what neither has is computed, once for all who ask."""
+"""A cache of embeddings with two tiers, the process and Redis. Misses are computed once for all who wait."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ K = TypeVar("K", bound=Hashable)
 Compute = Callable[[list[K]], Awaitable[Sequence[Embeddings]]]
 
 WRITES = 64
-"""Most writes that wait for Redis; more than that are dropped."""
-KEYS_A_WRITE = 256
+"""Writes that may wait for Redis at once; further ones are dropped."""
+KEYS_PER_WRITE = 256
+FLUSH_S = 5.0
+"""How long a stopping process waits for its writes."""
 
 
 @dataclass
 class Found(Generic[K]):
-    """Embeddings [rows, d] by key, and when looking them up ended and computing began, in `time.perf_counter()` s."""
+    """Embeddings [rows, d] by key. `looked_up_at` is when look-ups ended, in `time.perf_counter()` seconds."""
 
     vectors: dict[K, Embeddings]
     looked_up_at: float
@@ -35,7 +37,7 @@ class Found(Generic[K]):
 
 @dataclass
 class Flight(Generic[K]):
-    """Keys that are being fetched together. `waiting` counts who would miss the result."""
+    """Keys that are being fetched together. `waiting` counts the callers that wait for any of them."""
 
     futures: dict[K, asyncio.Future[Embeddings]]
     waiting: int = 0
@@ -44,10 +46,11 @@ class Flight(Generic[K]):
 
 
 class VectorCache(Generic[K]):
-    """L1, then one MGET, then `compute`; single flight; writes behind the answer.
+    """Looks in the process, then in Redis with one MGET, then calls `compute`. Redis is written after the answer.
 
-    `redis_key` is a key's name in Redis and `weigh` what an entry costs of `limit`. A flight is a task of its own: an
-    owner that goes away fails nobody who joined. One that nobody waits for any more is cancelled unless `persist`.
+    `redis_key` gives a key's name in Redis, `weigh` an entry's share of `limit`. Callers that ask for the same key at
+    the same time share one flight, which is a task: a caller that goes away fails none of the others. A flight that
+    nobody waits for is cancelled unless `persist`.
     """
 
     def __init__(
@@ -55,8 +58,8 @@ class VectorCache(Generic[K]):
         name: str,
         limit: int,
         redis_key: Callable[[K], str],
-        redis: RedisLink | None = None,
-        ttl_s: int = 86_400,
+        redis: RedisLink | None,
+        ttl_s: int,
         weigh: Callable[[Embeddings], int] = lambda _: 1,
         persist: bool = True,
     ) -> None:
@@ -86,18 +89,18 @@ class VectorCache(Generic[K]):
             except EmbeddingError:
                 if not joined:
                     raise
-                # The flight failed for the sake of another's deadline or reservation: try with one's own.
+                # The flight had another caller's deadline and reservation. Try again with this caller's.
                 missing = [key for key in missing if key not in found]
                 looked_up_at = await self._join(missing, dim, compute, found)
         return Found(found, looked_up_at)
 
-    async def settle(self) -> None:
-        """Wait for the writes that are under way."""
+    async def flush(self) -> None:
+        """Wait for the writes to Redis that are under way."""
         if self._writes:
-            await asyncio.wait(self._writes)
+            await asyncio.wait(self._writes, timeout=FLUSH_S)
 
     async def _join(self, keys: list[K], dim: int, compute: Compute[K], found: dict[K, Embeddings]) -> float:
-        """Wait for the flights of `keys`, one of which takes those that no other has. When they had looked up."""
+        """Wait for the flights of `keys`; those in no flight start one. Returns when the look-ups ended."""
         fresh = [key for key in keys if key not in self._flights]
         if fresh:
             loop = asyncio.get_running_loop()
@@ -135,16 +138,16 @@ class VectorCache(Generic[K]):
             for future in flight.futures.values():
                 future.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+        except Exception as error:  # noqa: BLE001 - raised in those who wait
             for future in flight.futures.values():
                 if not future.done():
                     future.set_exception(error)
-                    future.exception()  # whoever asked may be gone
+                    future.exception()  # marks it as retrieved: nobody may be waiting any more
         finally:
             self._forget(flight)
 
     def _abandon(self, flight: Flight[K]) -> None:
-        self._forget(flight)  # at once: nobody may join what is being cancelled
+        self._forget(flight)  # first, so that nobody joins a flight that is being cancelled
         if flight.task is not None:
             flight.task.cancel()
 
@@ -160,7 +163,7 @@ class VectorCache(Generic[K]):
     # Redis
 
     async def _recall(self, keys: list[K], dim: int) -> dict[K, Embeddings]:
-        """What Redis has of `keys`. Whatever is wrong with it or with a value is a miss."""
+        """The embeddings that Redis has. Every fault of Redis or of a value is a miss."""
         if self._redis is None:
             return {}
         names = [self._redis_key(key) for key in keys]
@@ -194,8 +197,8 @@ class VectorCache(Generic[K]):
         task.add_done_callback(self._writes.discard)
 
     async def _put(self, redis: RedisLink, entries: list[tuple[str, bytes]]) -> None:
-        for start in range(0, len(entries), KEYS_A_WRITE):
-            part = entries[start : start + KEYS_A_WRITE]
+        for start in range(0, len(entries), KEYS_PER_WRITE):
+            part = entries[start : start + KEYS_PER_WRITE]
 
             async def put(client: Redis, part: list[tuple[str, bytes]] = part) -> None:
                 async with client.pipeline(transaction=False) as pipeline:

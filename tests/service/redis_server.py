@@ -14,6 +14,8 @@ RULES = (
     "~anysound:* -@all +ping +info +mget +get +set +hget +hmget +hgetall +hset +hdel +hlen +eval +auth +time +expire"
 )
 """What docs/caches.md tells operators to allow."""
+READ_S = 0.05
+"""A budget as short as a production service's."""
 
 
 def executable() -> str | None:

@@ -13,7 +13,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from model.prompts import Label
-from service.api.label_sets import Condition, FolderShelf, LabelSet, LabelSets, RedisShelf, Shelf
+from service.api.label_sets.condition import Condition
+from service.api.label_sets.folder_store import FolderStore
+from service.api.label_sets.label_set import LabelSet
+from service.api.label_sets.redis_store import RedisStore
+from service.api.label_sets.registry import LabelSets
+from service.api.label_sets.store import Store
 from service.api.problems import Code, Problem
 from service.cache.redis_link import RedisLink, connect
 from tests.service.api.test_routes import form, problem
@@ -36,11 +41,11 @@ async def processes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     async with AsyncExitStack() as stack:
 
         async def start() -> LabelSets:
-            shelf: Shelf = FolderShelf(tmp_path / "sets")
+            store: Store = FolderStore(tmp_path / "sets")
             if request.param == "redis":
                 server: RedisServer = request.getfixturevalue("redis_server")
-                shelf = RedisShelf(await stack.enter_async_context(RedisLink(connect(server.url), read_s=5)))
-            return await stack.enter_async_context(LabelSets(shelf))
+                store = RedisStore(await stack.enter_async_context(RedisLink(connect(server.url), read_s=5)))
+            return await stack.enter_async_context(LabelSets(store))
 
         if request.param == "redis":
             request.getfixturevalue("redis_server")
@@ -121,7 +126,7 @@ async def test_sets_are_listed_by_id(processes: Processes) -> None:
 
 
 async def test_there_are_so_many_sets_and_no_more(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.api.label_sets.MAX_SETS", 2)
+    monkeypatch.setattr("service.api.label_sets.store.MAX_SETS", 2)
     sets = await processes()
     for name in ("a", "b", "a"):
         await sets.put(animals("dog", called=name), ANY)
@@ -138,7 +143,7 @@ async def link(stack: AsyncExitStack, server: RedisServer) -> RedisLink:
 async def test_while_redis_is_away_what_was_seen_is_served_and_nothing_is_changed(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         with RedisServer(tmp_path) as server:
-            sets = await stack.enter_async_context(LabelSets(RedisShelf(await link(stack, server))))
+            sets = await stack.enter_async_context(LabelSets(RedisStore(await link(stack, server))))
             await sets.put(animals("dog"), ANY)
             await sets.get("animals")
         assert await sets.get("animals") == animals("dog")
@@ -150,9 +155,9 @@ async def test_while_redis_is_away_what_was_seen_is_served_and_nothing_is_change
 async def test_a_process_copies_the_sets_it_has_not_been_asked_for(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         with RedisServer(tmp_path) as server:
-            writer = await stack.enter_async_context(LabelSets(RedisShelf(await link(stack, server))))
+            writer = await stack.enter_async_context(LabelSets(RedisStore(await link(stack, server))))
             await writer.put(animals("dog"), ANY)
-            reader = await stack.enter_async_context(LabelSets(RedisShelf(await link(stack, server))))
+            reader = await stack.enter_async_context(LabelSets(RedisStore(await link(stack, server))))
             async with asyncio.timeout(10):
                 while reader._copies.get("animals") is None:  # noqa: ASYNC110 - nothing tells of it
                     await asyncio.sleep(0.01)
@@ -164,9 +169,9 @@ async def test_label_sets_do_not_expire_and_survive_eviction(tmp_path: Path) -> 
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer(tmp_path, options))
         redis = await link(stack, server)
-        sets = await stack.enter_async_context(LabelSets(RedisShelf(redis)))
+        sets = await stack.enter_async_context(LabelSets(RedisStore(redis)))
         await sets.put(animals("dog"), ANY)
-        assert b":-1" in server.admin("TTL", RedisShelf.DOCUMENTS)
+        assert b":-1" in server.admin("TTL", RedisStore.DOCUMENTS)
         for number in range(3_000):
             server.admin("SET", f"anysound:{number}", "x" * 1_000, "EX", "60")
         assert b"evicted_keys:0" not in server.admin("INFO", "stats")
@@ -175,9 +180,9 @@ async def test_label_sets_do_not_expire_and_survive_eviction(tmp_path: Path) -> 
 
 async def test_garbage_in_the_place_of_a_document_is_not_served(redis_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
-        sets = await stack.enter_async_context(LabelSets(RedisShelf(await link(stack, redis_server))))
-        redis_server.admin("HSET", RedisShelf.ETAGS, "bad", "etag")
-        redis_server.admin("HSET", RedisShelf.DOCUMENTS, "bad", '{"id": 1}')
+        sets = await stack.enter_async_context(LabelSets(RedisStore(await link(stack, redis_server))))
+        redis_server.admin("HSET", RedisStore.ETAGS, "bad", "etag")
+        redis_server.admin("HSET", RedisStore.DOCUMENTS, "bad", '{"id": 1}')
         assert await code_of(sets.get("bad")) is Code.NOT_READY
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.api.rate import Buckets, Rate, SharedBuckets
 from service.cache.redis_link import RedisLink, connect
-from tests.service.redis_server import RedisServer
+from tests.service.redis_server import READ_S, RedisServer
 
 SLOW = Rate(per_s=0.01, burst=3)
 
@@ -92,6 +92,6 @@ async def test_a_bucket_in_redis_fills_with_time_and_is_forgotten_when_full(redi
 
 
 async def test_while_redis_is_away_each_process_counts_for_itself(tmp_path: Path) -> None:
-    async with RedisLink(connect(RedisServer(tmp_path).url)) as redis:
+    async with RedisLink(connect(RedisServer(tmp_path).url), READ_S) as redis:
         buckets = SharedBuckets(SLOW, redis)
         assert [await buckets.take("a") > 0 for _ in range(5)] == [False, False, False, True, True]

@@ -39,7 +39,7 @@ class Work:
 
 
 async def test_the_same_windows_are_embedded_once() -> None:
-    cache, work = AudioCache(SpectralEmbedder(), MIB), Work()
+    cache, work = AudioCache(SpectralEmbedder(), MIB, None, ttl_s=60), Work()
     first, second = await cache.get("a", work), await cache.get("a", work)
     assert work.passes == 1
     assert np.array_equal(first.vectors, second.vectors)
@@ -48,14 +48,14 @@ async def test_the_same_windows_are_embedded_once() -> None:
 
 
 async def test_the_oldest_go_when_the_bytes_are_used_up() -> None:
-    cache, work = AudioCache(SpectralEmbedder(), 2 * CLIP.nbytes), Work()
+    cache, work = AudioCache(SpectralEmbedder(), 2 * CLIP.nbytes, None, ttl_s=60), Work()
     for digest in "abcab":
         await cache.get(digest, work)
     assert work.passes == 5
 
 
 async def test_a_forward_pass_that_nobody_waits_for_is_cancelled() -> None:
-    cache, work = AudioCache(SpectralEmbedder(), MIB), Work(5)
+    cache, work = AudioCache(SpectralEmbedder(), MIB, None, ttl_s=60), Work(5)
     waiting = [asyncio.create_task(cache.get("a", work)) for _ in range(2)]
     await asyncio.sleep(0.01)
     waiting[0].cancel()
@@ -67,7 +67,7 @@ async def test_a_forward_pass_that_nobody_waits_for_is_cancelled() -> None:
 
 
 async def test_who_asks_again_after_that_is_not_cancelled_with_it() -> None:
-    cache, work = AudioCache(SpectralEmbedder(), MIB), Work(5)
+    cache, work = AudioCache(SpectralEmbedder(), MIB, None, ttl_s=60), Work(5)
     gone = asyncio.create_task(cache.get("a", work))
     await asyncio.sleep(0.01)
     gone.cancel()
@@ -77,7 +77,7 @@ async def test_who_asks_again_after_that_is_not_cancelled_with_it() -> None:
 
 
 async def test_one_callers_deadline_is_not_anothers() -> None:
-    cache = AudioCache(SpectralEmbedder(), MIB)
+    cache = AudioCache(SpectralEmbedder(), MIB, None, ttl_s=60)
 
     async def hurried() -> Embedded:
         await asyncio.sleep(0.01)
@@ -135,12 +135,12 @@ def test_another_process_has_the_recording_from_redis(serve: Serve, low: bytes, 
 def wait_for_write(client: TestClient) -> TestClient:
     """Until what the last request computed is in Redis."""
 
-    async def settle() -> None:
-        await client.app.state.classifier.prompts.settle()  # type: ignore[attr-defined]
-        await client.app.state.classifier.recordings.settle()  # type: ignore[attr-defined]
+    async def flush() -> None:
+        await client.app.state.classifier.prompts.flush()  # type: ignore[attr-defined]
+        await client.app.state.classifier.recordings.flush()  # type: ignore[attr-defined]
 
     assert client.portal is not None
-    client.portal.call(settle)
+    client.portal.call(flush)
     return client
 
 

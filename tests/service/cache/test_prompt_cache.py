@@ -16,6 +16,7 @@ from service.cache.redis_link import RedisLink, connect
 from service.cache.stored_vectors import rounded
 from service.ipc.embedding import Priority, RejectedItem
 from service.observe.metrics import REGISTRY
+from tests.service.cache.test_breaker import until_closed
 from tests.service.fault_proxy import FaultProxy
 from tests.service.redis_server import PASSWORD, USER, RedisServer
 from tests.service.spectral import SpectralEmbedder, meaning
@@ -30,7 +31,7 @@ class Process:
     def __init__(self, redis: RedisLink | None, size: int = 1_000) -> None:
         self.embedder = SpectralEmbedder()
         self.redis = redis
-        self.cache = PromptCache(self.embedder, size, redis)
+        self.cache = PromptCache(self.embedder, size, redis, ttl_s=86_400)
 
     async def get(self, *prompts: str) -> dict[str, Embeddings]:
         vectors = (await self.cache.get(list(prompts), Priority.INTERACTIVE)).vectors
@@ -152,7 +153,7 @@ async def test_another_process_has_the_prompts_from_redis_to_the_bit(
 ) -> None:
     first, second, counts = await start(redis_server.url), await start(redis_server.url), Counts()
     computed = await first.get(*PROMPTS)
-    await first.cache.settle()
+    await first.cache.flush()
     recalled = await second.get(*PROMPTS)
     assert second.embedder.prompts == []
     assert all(np.array_equal(computed[prompt], recalled[prompt]) for prompt in PROMPTS)
@@ -162,7 +163,7 @@ async def test_another_process_has_the_prompts_from_redis_to_the_bit(
 async def test_only_what_redis_lacks_is_computed(start: Processes, redis_server: RedisServer) -> None:
     first, second = await start(redis_server.url), await start(redis_server.url)
     await first.get(*PROMPTS[:30])
-    await first.cache.settle()
+    await first.cache.flush()
     await second.get(*PROMPTS)
     assert second.embedder.prompts == PROMPTS[30:]
 
@@ -170,7 +171,7 @@ async def test_only_what_redis_lacks_is_computed(start: Processes, redis_server:
 async def test_what_is_kept_expires(start: Processes, redis_server: RedisServer) -> None:
     process = await start(redis_server.url)
     await process.get("a")
-    await process.cache.settle()
+    await process.cache.flush()
     key = redis_key((process.embedder.info.fingerprint, "a"))
     assert b":864" in redis_server.admin("TTL", key) or b":863" in redis_server.admin("TTL", key)
 
@@ -188,7 +189,7 @@ async def test_garbage_in_redis_is_a_miss_and_is_written_over(
     assert process.redis is not None
     await process.redis.ask(lambda client: client.set(key, garbage), 1.0)
     await process.get("a")
-    await process.cache.settle()
+    await process.cache.flush()
     assert counts.grown()["redis corrupt"] == 1
     await other.get("a")
     assert other.embedder.prompts == []
@@ -206,7 +207,7 @@ async def test_while_redis_is_down_requests_are_answered_and_the_metric_says_so(
     process, counts = await start(RedisServer(tmp_path).url), Counts()
     for number in range(20):
         await process.get(f"prompt {number}")
-    await process.cache.settle()
+    await process.cache.flush()
     grown = counts.grown()
     assert grown["l1 miss"] == 20
     assert grown["redis bypass"] > grown["redis error"] > 0
@@ -226,11 +227,11 @@ async def test_whatever_the_network_does_requests_are_answered(
             await process.get(f"{fault} {number}")
         proxy.fault = "none"
         assert process.redis is not None
-        await asyncio.wait_for(process.redis.breaker.closed(), 20)
-        await process.cache.settle()
+        await until_closed(process.redis.breaker)
+        await process.cache.flush()
         counts = Counts()
         await process.get("after")
-        await process.cache.settle()
+        await process.cache.flush()
         assert counts.grown() == {"l1 miss": 1, "redis miss": 1, "redis write": 1}
 
 
@@ -238,10 +239,10 @@ async def test_a_full_redis_is_read_and_the_metric_says_what_it_refuses(start: P
     with RedisServer(tmp_path, options=("maxmemory-policy noeviction",)) as server:
         first, second, counts = await start(server.url), await start(server.url), Counts()
         await first.get("kept")
-        await first.cache.settle()
+        await first.cache.flush()
         server.admin("CONFIG", "SET", "maxmemory", "1")
         await first.get("refused")
-        await first.cache.settle()
+        await first.cache.flush()
         await second.get("kept")
         assert second.embedder.prompts == []
         assert counts.grown()["redis write_full"] == 1
@@ -251,11 +252,11 @@ async def test_a_restarted_redis_is_filled_again(start: Processes, tmp_path: Pat
     with RedisServer(tmp_path) as server:
         process, other = await start(server.url), await start(server.url)
         await process.get("a")
-        await process.cache.settle()
+        await process.cache.flush()
         server.kill()
         await process.get("b")
         server.start()
         await process.get("c")
-        await process.cache.settle()
+        await process.cache.flush()
         await other.get("c")
         assert other.embedder.prompts == []

@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 from service.cache.redis_link import RedisBypassed, RedisFailed, RedisFull, RedisLink, connect
 from service.settings import SettingsError
 from tests.service.api.test_routes import form
+from tests.service.cache.test_breaker import until_closed
 from tests.service.conftest import Serve
 from tests.service.fault_proxy import FaultProxy
-from tests.service.redis_server import PASSWORD, USER, RedisServer
+from tests.service.redis_server import PASSWORD, READ_S, USER, RedisServer
 
 
 async def hello(redis: Redis) -> bytes | str | None:
@@ -29,11 +30,11 @@ async def proxy(redis_server: RedisServer) -> AsyncIterator[FaultProxy]:
 
 
 def through(proxy: FaultProxy) -> RedisLink:
-    return RedisLink(connect(f"redis://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}/0"))
+    return RedisLink(connect(f"redis://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}/0"), READ_S)
 
 
 async def test_asks_and_is_answered(redis_server: RedisServer) -> None:
-    async with RedisLink(connect(redis_server.url)) as redis:
+    async with RedisLink(connect(redis_server.url), READ_S) as redis:
         assert await redis.ask(hello) is None
         await redis.ask(lambda client: client.set("anysound:hello", b"there"))
         assert await redis.ask(hello) == b"there"
@@ -41,14 +42,14 @@ async def test_asks_and_is_answered(redis_server: RedisServer) -> None:
 
 async def test_a_server_that_is_not_there_is_found_out_at_once_and_then_left_alone(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
-    async with RedisLink(connect(server.url)) as redis:
+    async with RedisLink(connect(server.url), READ_S) as redis:
         for _ in range(3):
             with pytest.raises(RedisFailed):
                 await redis.ask(hello)
         with pytest.raises(RedisBypassed):
             await redis.ask(hello)
         with server:
-            await asyncio.wait_for(redis.breaker.closed(), 20)
+            await until_closed(redis.breaker)
             assert await redis.ask(hello) is None
 
 
@@ -64,7 +65,7 @@ async def test_a_black_hole_costs_the_budget_and_no_more(proxy: FaultProxy) -> N
             assert loop.time() - began < 1.0, "the library's own way is 4 s"
         assert redis.breaker.open
         proxy.fault = "none"
-        await asyncio.wait_for(redis.breaker.closed(), 20)
+        await until_closed(redis.breaker)
         assert await redis.ask(hello, 1.0) is None
 
 
@@ -91,7 +92,7 @@ async def test_an_answer_that_comes_too_late_is_never_taken_for_another(proxy: F
 
 async def test_a_restarted_server_is_used_again(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
-        async with RedisLink(connect(server.url)) as redis:
+        async with RedisLink(connect(server.url), READ_S) as redis:
             await redis.ask(hello, 1.0)
             server.kill()
             with pytest.raises(RedisFailed):
@@ -102,7 +103,7 @@ async def test_a_restarted_server_is_used_again(tmp_path: Path) -> None:
 
 async def test_a_full_server_is_told_from_a_broken_one(tmp_path: Path) -> None:
     with RedisServer(tmp_path, options=("maxmemory 1", "maxmemory-policy noeviction")) as server:
-        async with RedisLink(connect(server.url)) as redis:
+        async with RedisLink(connect(server.url), READ_S) as redis:
             for _ in range(5):
                 with pytest.raises(RedisFull):
                     await redis.ask(lambda client: client.set("anysound:x", b"x"), 1.0)
@@ -110,7 +111,7 @@ async def test_a_full_server_is_told_from_a_broken_one(tmp_path: Path) -> None:
 
 
 async def test_the_access_list_of_the_documentation_is_enough_and_no_more(redis_server: RedisServer) -> None:
-    async with RedisLink(connect(redis_server.url)) as redis:
+    async with RedisLink(connect(redis_server.url), READ_S) as redis:
         with pytest.raises(RedisFailed):
             await redis.ask(lambda client: client.get("others:key"), 1.0)
         with pytest.raises(RedisFailed):
@@ -121,8 +122,8 @@ async def test_a_warning_tells_of_a_policy_that_would_evict_label_sets(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with RedisServer(tmp_path, options=("maxmemory-policy allkeys-lfu",)) as server:
-        async with RedisLink(connect(server.url)) as redis:
-            await redis._greeting
+        async with RedisLink(connect(server.url), READ_S) as redis:
+            await redis._warming
     assert "volatile-lfu" in caplog.text
 
 
@@ -132,14 +133,14 @@ async def test_a_warning_tells_of_a_policy_that_would_evict_label_sets(
 async def test_tls_with_a_user_and_a_password_from_a_file(tls_server: RedisServer, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     url = f"rediss://{USER}@127.0.0.1:{tls_server.port}/0"
-    async with RedisLink(connect(url, tmp_path / "password", tls_server.folder / "ca.crt")) as redis:
+    async with RedisLink(connect(url, tmp_path / "password", tls_server.folder / "ca.crt"), READ_S) as redis:
         assert await redis.ask(hello, 1.0) is None
 
 
 async def test_a_rotated_password_is_read_for_the_next_connection(redis_server: RedisServer, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("yesterday's")
-    async with RedisLink(connect(f"redis://{USER}@127.0.0.1:{redis_server.port}", file)) as redis:
+    async with RedisLink(connect(f"redis://{USER}@127.0.0.1:{redis_server.port}", file), READ_S) as redis:
         with pytest.raises(RedisFailed):
             await redis.ask(hello, 1.0)
         file.write_text(PASSWORD)
@@ -147,7 +148,7 @@ async def test_a_rotated_password_is_read_for_the_next_connection(redis_server: 
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(tls_server: RedisServer) -> None:
-    async with RedisLink(connect(tls_server.url)) as redis:
+    async with RedisLink(connect(tls_server.url), READ_S) as redis:
         with pytest.raises(RedisFailed):
             await redis.ask(hello, 1.0)
 

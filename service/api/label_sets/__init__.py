@@ -1,0 +1,1 @@
+"""Label sets that clients register under an id and then name in their requests."""
