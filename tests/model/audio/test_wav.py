@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from model.audio import read
-from model.wav import MAX_CHUNKS, plain_pcm
-from tests.model.test_audio import FORMATS, RATE, tone
+from model.audio.wav import MAX_CHUNKS, plain_pcm
+from tests.model.audio.test_reading import FORMATS, RATE, tone
 
 
 def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from model.audio import MAX_AMPLITUDE, AudioError, Limits, Samples, Waveform, load, read, resample
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECORDINGS = ROOT.parent / "shared/data/eval"
 RATE = 44_100
 Pcm = npt.NDArray[np.int16]
