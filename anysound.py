@@ -60,8 +60,12 @@ def serve(context: typer.Context) -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def bench(context: typer.Context) -> None:
     """Measure the service against the bare model and its peers; see `anysound bench --help`."""
-    from benchmarks.__main__ import main
-
+    try:
+        from benchmarks.__main__ import main
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("benchmarks"):
+            raise
+        raise fail("anysound bench runs in a checkout of the repository: the image holds no benchmarks") from None
     raise typer.Exit(main(context.args))
 
 
@@ -238,11 +242,10 @@ def checkpoint_import(
 ) -> None:
     """Turn a released CLAP into a checkpoint directory: strictly, key by key, and never by running its pickle."""
     from model.checkpoint import CheckpointError
-    from model.hub import source_of
-    from model.importers import read
+    from model.hub import import_model
 
     try:
-        imported = read(kind, source_of(kind, source), name, tokenizer)
+        imported = import_model(kind, source, name, tokenizer)
         imported.write(folder)
     except CheckpointError as error:
         raise fail(str(error)) from None

@@ -1,4 +1,4 @@
-"""Embeddings from a loaded checkpoint, in this process: what the command line, evaluation and the worker run."""
+"""Embed recordings and prompts with a loaded checkpoint, in the calling process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Models by their hub id: fetched through huggingface_hub's cache, converted once for each commit.
+"""Models by their hub id: fetched through huggingface_hub's cache, converted once per commit.
 
-`python -m model.hub MODEL` prints the directory that a name stands for.
+`python -m model.hub MODEL` prints the checkpoint directory of a model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.checkpoint import CONFIG, CheckpointError, read_config
-from model.importers import read
+from model.importers import kind_of, read
 
 if TYPE_CHECKING:
     from model.importers.imported import Imported
@@ -34,14 +34,14 @@ RELEASES = {
         )
     },
 }
-"""Repositories that hold several models: the name behind the first @, the importer and the file."""
+"""Repositories that hold several models: for each name after the first @, the importer and the file."""
 
 TOKENIZER = ("*.json", "*.txt")
-CONVERSION = 1  # counts up when an importer makes another directory from the same file
+CONVERSION = 1  # incremented when an importer writes another directory from the same file
 
 
 class HubError(CheckpointError):
-    """The hub, or its cache, does not give what was asked for."""
+    """A model that neither the hub nor its cache has."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class HubModel:
 
 
 def parse(text: str) -> HubModel | None:
-    """None for what is no hub id. Raises HubError for a release that the repository does not have."""
+    """The hub model that `text` names; None if it is not a hub id. Raises HubError for an unknown release."""
     found = HUB_ID.fullmatch(text)
     if found is None:
         return None
@@ -75,9 +75,9 @@ def parse(text: str) -> HubModel | None:
 
 
 def resolve(model: str | Path) -> Path:
-    """The checkpoint directory that `model`, a directory or a hub id, stands for; fetched and converted if need be.
+    """The checkpoint directory of `model`: a directory itself, or a hub id, which is fetched and converted if needed.
 
-    Raises CheckpointError, in one line, where it cannot be had.
+    Raises CheckpointError, in one line, if that fails.
     """
     asked = None if Path(model).exists() else parse(str(model))
     if asked is None:
@@ -88,14 +88,22 @@ def resolve(model: str | Path) -> Path:
     return converted(asked, kind, source)
 
 
+def import_model(kind: str, source: str, name: str | None = None, tokenizer: Path | None = None) -> Imported:
+    """Read a released model as `kind`: `source` is a file, a directory or a hub id.
+
+    `tokenizer` is a directory; by default the model's own tokenizer is fetched from the hub. Raises CheckpointError.
+    """
+    return read(kind, source_of(kind, source), name, tokenizer or tokenizer_of(kind))
+
+
 def source_of(kind: str, text: str) -> Path:
-    """The file or directory to import as `kind`: one that is there, or a hub id's. Raises HubError."""
+    """The file or directory to import as `kind`: a local one, or that of a hub id. Raises HubError."""
     asked = None if Path(text).exists() else parse(text)
     if asked is None:
         return Path(text)
     found, source = released(asked)
     if found != kind:
-        raise HubError(f"{text} is of the kind {found}, not {kind}")
+        raise HubError(f"{text} is of kind {found}, not {kind}")
     return source
 
 
@@ -109,12 +117,12 @@ def released(asked: HubModel) -> tuple[str, Path]:
     kind, file = RELEASES[asked.repo][asked.release]
     source = fetch(asked, (file,)) / file
     if not source.exists():
-        raise HubError(f"{asked.name}: there is no {file} in its repository, or none in the cache")
+        raise HubError(f"{asked.name}: neither its repository nor the cache has {file}")
     return kind, source
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether it is one of this project's directories."""
+    """Whether `folder` is a checkpoint of this project."""
     try:
         read_config(folder)
     except CheckpointError:
@@ -123,7 +131,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def converted(model: HubModel, kind: str, source: Path) -> Path:
-    """Import `source` unless this commit was imported before. Two processes that ask at once do it once."""
+    """Import `source` unless this commit was imported before. A file lock lets one of several processes do it."""
     from filelock import FileLock
 
     commit = (source if source.is_dir() else source.parent).name
@@ -132,7 +140,7 @@ def converted(model: HubModel, kind: str, source: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not (folder / CONFIG).exists():
-                imported: Imported = read(kind, source, model.name)
+                imported: Imported = read(kind, source, model.name, tokenizer_of(kind))
                 imported.from_hub(f"{model.repo} at commit {commit}")
                 imported.write(folder)
     except OSError as error:
@@ -141,19 +149,20 @@ def converted(model: HubModel, kind: str, source: Path) -> Path:
 
 
 def cache() -> Path:
-    """Where converted checkpoints are kept."""
+    """The directory of converted checkpoints."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anysound"
 
 
-def fetch_tokenizer(repo: str) -> Path:
-    """The tokenizer files of a repository. Raises HubError."""
-    return fetch(HubModel(repo), TOKENIZER)
+def tokenizer_of(kind: str) -> Path | None:
+    """The tokenizer files that models of `kind` do not hold; None if they do. Raises CheckpointError."""
+    repo = kind_of(kind).tokenizer
+    return None if repo is None else fetch(HubModel(repo), TOKENIZER)
 
 
 def fetch(model: HubModel, patterns: tuple[str, ...]) -> Path:
-    """A snapshot with the files of `model` that match; from the cache alone where the hub cannot be reached.
+    """A snapshot with the files of `model` that match `patterns`; only from the cache if the hub cannot be reached.
 
-    Raises HubError in one line.
+    Raises HubError, in one line.
     """
     from httpx import HTTPError
     from huggingface_hub import constants, snapshot_download
@@ -167,14 +176,16 @@ def fetch(model: HubModel, patterns: tuple[str, ...]) -> Path:
         raise HubError(f"{what} is not in the cache {constants.HF_HUB_CACHE}, and {offline}") from None
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
-        reason = {401: "not there, or not public", 403: "not yours to read", 404: "not there"}.get(status or 0)
+        reason = {401: "it does not exist or is not public", 403: "access is denied", 404: "it does not exist"}.get(
+            status or 0
+        )
         raise HubError(f"{what} cannot be fetched: {reason or f'the hub answers {status}'}") from None
     except (HTTPError, OSError, ValueError) as error:
         raise HubError(f"{what} cannot be fetched: {str(error).splitlines()[0] if str(error) else error!r}") from None
 
 
 def main(arguments: list[str]) -> int:
-    """Print the directory of a model. Returns the exit status."""
+    """Print the checkpoint directory of a model. Returns the exit status."""
     try:
         sys.stdout.write(f"{resolve(arguments[0])}\n")
     except CheckpointError as error:

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_what_every_room_may_use_knows_no_room(package: str) -> None:
     for path in (ROOT / package).glob("*.py"):
         found = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")}
         assert path.name in commands or not found & ROOMS[package].keys(), path
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_the_modules_of_a_package_import_each_other_in_no_circle(package: str) -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / package).rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    arrows: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = {name if name in modules else name.rpartition(".")[0] for name in imports(path)}
+        # A package's `__init__` runs before its modules; what they import of it is no arrow back.
+        arrows[module] = {name for name in found if name in modules and not f"{module}.".startswith(f"{name}.")}
+    TopologicalSorter(arrows).prepare()
 
 
 @pytest.mark.parametrize(

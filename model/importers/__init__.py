@@ -1,4 +1,4 @@
-"""Everyone's CLAP: the released checkpoints of other projects, turned into checkpoint directories of this one."""
+"""Released checkpoints of other projects, converted to checkpoint directories of this one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """An importer, what it reads, and the hub id of the tokenizer that its files lack."""
+    """An importer: its function, what it reads, and where its tokenizer comes from if not from the files.
+
+    `tokenizer` is the hub id of the tokenizer that the model was trained with. `takes_tokenizer` says whether a
+    tokenizer directory may be given.
+    """
 
     importer: str
     source: str
@@ -32,22 +36,25 @@ KINDS = {
 }
 
 
-def read(kind: str, source: Path, name: str | None = None, tokenizer: Path | None = None) -> Imported:
-    """Read `source`, named `name` from then on. Raises CheckpointError saying what is wrong with it.
+def kind_of(name: str) -> Kind:
+    """Raises CheckpointError for a kind that does not exist."""
+    if name not in KINDS:
+        raise CheckpointError(f"unknown kind {name!r}: {', '.join(KINDS)}")
+    return KINDS[name]
 
-    `tokenizer` is a directory; without one, a kind whose files hold none takes its own from the hub.
+
+def read(kind: str, source: Path, name: str | None = None, tokenizer: Path | None = None) -> Imported:
+    """Read `source` as a model called `name` (by default after its file). Raises CheckpointError naming the fault.
+
+    `tokenizer` is a directory, needed for the kinds that have a hub id for it: `model.hub.import_model` fetches it.
     """
-    if kind not in KINDS:
-        raise CheckpointError(f"unknown kind {kind!r}: {', '.join(KINDS)}")
+    importer, _, hub_id, takes_tokenizer = kind_of(kind)
     if not source.exists():
         raise CheckpointError(f"{source} does not exist")
-    importer, _, default, takes_tokenizer = KINDS[kind]
     module, function = importer.split(".")
     load: Callable[..., Imported] = getattr(import_module(f"model.importers.{module}"), function)
     if not takes_tokenizer:
         return load(source, name)
-    if tokenizer is None and default is not None:
-        from model.hub import fetch_tokenizer
-
-        tokenizer = fetch_tokenizer(default)
+    if tokenizer is None and hub_id is not None:
+        raise CheckpointError(f"{source} holds no tokenizer: give the directory of {hub_id}'s")
     return load(source, name, tokenizer)

@@ -162,7 +162,7 @@ def test_a_repository_that_holds_a_checkpoint_of_ours_is_served_as_it_is(
             False,
             "microsoft/msclap is not in the cache .*, and the hub cannot be reached",
         ),
-        ("owner/other", True, False, "owner/other cannot be fetched: not there"),
+        ("owner/other", True, False, "owner/other cannot be fetched: it does not exist"),
     ],
 )
 def test_what_cannot_be_had_is_told_in_one_line(
@@ -194,5 +194,5 @@ def test_the_service_ends_with_that_line(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_kind_than_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.hub.fetch", lambda _, __: ROOT)
-    with pytest.raises(HubError, match="is of the kind transformers, not msclap-2022"):
+    with pytest.raises(HubError, match="is of kind transformers, not msclap-2022"):
         source_of("msclap-2022", "owner/clap")
