@@ -111,7 +111,7 @@ def roles(pid: int) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {"worker": [], "api": [], "decode": []}
     for child in children(pid):
         command = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"service.worker.worker" in command:
+        if b"service.worker\0" in command:
             found["worker"].append(child)
         elif b"service.api.server" in command:
             found["api"].append(child)

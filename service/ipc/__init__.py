@@ -1,1 +1,1 @@
-"""What API processes and workers say to each other."""
+"""The protocol between API processes and workers."""

@@ -1,4 +1,4 @@
-"""An API process' way to the workers: asks the least loaded one, and lets no caller wait for a dead one."""
+"""The workers as an API process sees them: work goes to the least loaded one, and a dead one fails its work at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import parse_monitor_message
 
-from service.ipc.admission import Door
+from service.ipc.admission import AdmissionCache
 from service.ipc.embedding import (
     DeadlineExceeded,
     Embedded,
@@ -33,11 +33,11 @@ from service.ipc.embedding import (
 from service.ipc.stats import WorkerStats
 from service.ipc.transport import (
     Audio,
-    Beat,
     Buffer,
     Cancel,
     Done,
     Failed,
+    Heartbeat,
     Hello,
     Info,
     Malformed,
@@ -48,8 +48,8 @@ from service.ipc.transport import (
     Text,
     array_buffer,
     buffer_array,
+    connecting,
     decode,
-    dial,
     encode,
     model_from_json,
 )
@@ -57,16 +57,16 @@ from service.observe.logs import REQUEST_ID
 
 PING_S = 1.0
 SILENCE_S = 5.0
-"""A worker that has said nothing for this long is not ready."""
+"""A worker that has sent nothing for this long is not ready."""
 STUCK_S = 60.0
-"""A worker that is connected and silent, or has been running one batch, for this long makes no progress."""
+"""A connected worker that has been silent, or has been running one batch, for this long makes no progress."""
 RETRY_AFTER_S = 5.0
-"""When to come back for a worker of which it is not known how long it takes to start."""
+"""When to retry while it is not known how long a worker takes to start."""
 
 
 @dataclass
 class Link:
-    """The connection to one worker, which may be down."""
+    """The connection to one worker, which may be down. `load` is the number of windows that it has not answered yet."""
 
     number: int
     endpoint: str
@@ -92,12 +92,12 @@ class Link:
         return self.connected and self.greeted and max(silent, self.stats.busy_s) > STUCK_S
 
     def lost(self) -> None:
-        """The worker died: nobody waits for it."""
+        """The worker died: fail everything that waits for it."""
         self.connected = self.greeted = False
         self.stats.queue_seconds = self.stats.busy_s = 0.0
         for future in self.pending.values():
             if not future.done():
-                future.set_exception(WorkerUnavailable("the worker died with the work", self.startup_s))
+                future.set_exception(WorkerUnavailable("the worker died before it answered", self.startup_s))
 
 
 class WorkerClient:
@@ -109,7 +109,7 @@ class WorkerClient:
         self._model: ModelInfo | None = None
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._door = Door()
+        self._admission = AdmissionCache()
         self._context: zmq.asyncio.Context
 
     async def __aenter__(self) -> WorkerClient:
@@ -120,10 +120,10 @@ class WorkerClient:
         await self.close()
 
     async def start(self) -> None:
-        """Dial the workers; returns at once, `ready` says when one of them answers."""
+        """Connect to the workers. Returns at once; `ready` is true as soon as one of them has answered."""
         self._context = zmq.asyncio.Context()
         for number, endpoint in enumerate(self._endpoints):
-            socket = dial(self._context)
+            socket = connecting(self._context)
             monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
             link = Link(number, endpoint, socket, monitor)
             self._links.append(link)
@@ -132,7 +132,7 @@ class WorkerClient:
                 self._keep(loop)
 
     async def close(self) -> None:
-        """Hang up. Work that is pending fails with WorkerUnavailable."""
+        """Disconnect. Pending work fails with WorkerUnavailable."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -148,7 +148,7 @@ class WorkerClient:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # What it knows of the workers
+    # State of the workers
 
     @property
     def ready(self) -> bool:
@@ -166,7 +166,7 @@ class WorkerClient:
 
     @property
     def stats(self) -> WorkerStats:
-        """Counters of all workers together, as of their last beat; the same in every API process."""
+        """The sum of all workers' counters as of their last heartbeat; the same in every API process."""
         total = WorkerStats()
         for link in self._links:
             total.add(link.stats)
@@ -174,14 +174,14 @@ class WorkerClient:
 
     @property
     def queue_seconds(self) -> float:
-        """Seconds of audio that wait at the workers, as of their last beat."""
+        """Seconds of audio that wait at the workers, as of their last heartbeat."""
         return sum(link.stats.queue_seconds for link in self._links)
 
-    # What it asks them
+    # Work for the workers
 
     def check(self, *, deadline: float, priority: Priority = Priority.INTERACTIVE) -> None:
         self._least_loaded()
-        self._door.check(priority, deadline, time.monotonic())
+        self._admission.check(priority, deadline, time.monotonic())
 
     def reserve(
         self, windows: int, *, deadline: float, priority: Priority = Priority.INTERACTIVE
@@ -197,7 +197,7 @@ class WorkerClient:
                 await self._ask(link, Reserve(reservation.id, windows, priority.value, deadline), deadline)
             except Overloaded as refused:
                 if windows == 1:
-                    self._door.shut(priority, deadline, refused.retry_after_s, time.monotonic())
+                    self._admission.remember(priority, deadline, refused.retry_after_s, time.monotonic())
                 raise
             yield reservation
         finally:
@@ -216,7 +216,7 @@ class WorkerClient:
             raise WorkerUnavailable("the worker is being restarted", link.startup_s)
         samples = link.model.config.front_end.window_samples
         if windows.ndim != 2 or windows.shape[1] != samples or not len(windows):
-            raise ValueError(f"windows are [n, {samples}], not {windows.shape}")
+            raise ValueError(f"windows must be [n, {samples}], not {windows.shape}")
         payload = array_buffer(windows)
         if len(payload) > link.max_payload_bytes:
             raise Overloaded("more audio than the queue can ever hold", link.startup_s)
@@ -245,7 +245,7 @@ class WorkerClient:
         return Embedded(buffer_array(vectors, answer.rows), answer.queue_s, answer.compute_s)
 
     def _least_loaded(self) -> Link:
-        """Raises WorkerUnavailable where no worker is ready."""
+        """The ready worker with the least work. Raises WorkerUnavailable if none is ready."""
         ready = [link for link in self._links if link.ready]
         if not ready:
             soonest = min((link.startup_s for link in self._links), default=RETRY_AFTER_S)
@@ -255,7 +255,7 @@ class WorkerClient:
     async def _ask(
         self, link: Link, message: Reserve | Audio | Text, deadline: float, payload: Buffer = b""
     ) -> tuple[Message, memoryview]:
-        """Send, and wait for the answer until the deadline. Raises what the worker's failure means."""
+        """Send, and wait for the answer until the deadline. Raises the worker's failure as an EmbeddingError."""
         future = asyncio.get_running_loop().create_future()
         link.pending[message.id] = future
         try:
@@ -275,7 +275,7 @@ class WorkerClient:
         return answer, vectors
 
     def _tell(self, link: Link, message: Message) -> None:
-        """Send without waiting; a worker that is not there need not know."""
+        """Send without waiting; a worker that is not connected has forgotten the work anyway."""
         if link.connected:
             self._keep(self._send(link, message))
 
@@ -283,10 +283,10 @@ class WorkerClient:
         with contextlib.suppress(zmq.ZMQError):
             await link.socket.send_multipart(encode(message), zmq.NOBLOCK)
 
-    # What it hears from them
+    # What the workers send
 
     async def _watch(self, link: Link) -> None:
-        """Connections that come and go. The kernel closes a dead worker's socket, so this is heard at once."""
+        """Follow connects and disconnects. The kernel closes a dead worker's socket, so death is noticed at once."""
         while True:
             event = parse_monitor_message(await link.monitor.recv_multipart())["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -309,7 +309,7 @@ class WorkerClient:
                     link.max_payload_bytes = message.max_payload_bytes
                     link.startup_s = message.startup_s
                     link.greeted = True
-                case Beat():
+                case Heartbeat():
                     link.stats = WorkerStats.from_json(message.stats)
                 case Reserved() | Done() | Failed():
                     future = link.pending.get(message.id)

@@ -1,4 +1,4 @@
-"""What an API process may ask of the worker: embeddings of windows and prompts; and what may come back instead."""
+"""The interface of a worker to an API process: embeddings of windows and prompts, and the errors instead of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class Priority(Enum):
-    """Interactive work goes before bulk work, and bulk work is never starved."""
+    """Interactive work goes before bulk work; bulk work keeps a share, so it is never starved."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
@@ -25,7 +25,7 @@ class Priority(Enum):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a worker says of the checkpoint it serves."""
+    """The checkpoint that a worker serves, and how."""
 
     config: ClapConfig
     fingerprint: str
@@ -36,7 +36,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Embedded:
-    """L2-normalised float32 embeddings [n, d], and where the time went."""
+    """L2-normalised float32 embeddings [n, d], the seconds in the queue and the seconds of the last batch."""
 
     vectors: Vectors
     queue_s: float
@@ -44,11 +44,11 @@ class Embedded:
 
 
 class EmbeddingError(Exception):
-    """The worker gave no embedding."""
+    """There is no embedding: the base of all errors below."""
 
 
 class WorkerUnavailable(EmbeddingError):
-    """No worker is ready, or the one that had the work died. `retry_after_s` is an estimate."""
+    """No worker is ready, or the one that had the work died. Retry after about `retry_after_s`."""
 
     def __init__(self, detail: str, retry_after_s: float) -> None:
         super().__init__(detail)
@@ -56,7 +56,7 @@ class WorkerUnavailable(EmbeddingError):
 
 
 class Overloaded(EmbeddingError):
-    """The queue cannot take the work, or not before its deadline. `retry_after_s` comes from the drain rate."""
+    """The queue has no room, or the deadline cannot be met. `retry_after_s` follows from the measured queue rate."""
 
     def __init__(self, detail: str, retry_after_s: float) -> None:
         super().__init__(detail)
@@ -68,49 +68,49 @@ class DeadlineExceeded(EmbeddingError):
 
 
 class RejectedItem(EmbeddingError):
-    """This very item made the forward pass fail, alone in its batch."""
+    """The model fails on one of the items, even alone in its batch."""
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """Room in one worker's queue, for windows that are still being decoded."""
+    """Room in the queue of one worker for windows that are still being decoded."""
 
     worker: int
     id: int
 
 
 class Embedder(Protocol):
-    """Embeds windows [n, window_samples] float32 and prompts. `deadline` is in `time.monotonic()` seconds.
+    """Embeds windows float32 [n, window_samples] and prompts. `deadline` is in `time.monotonic()` seconds.
 
-    The windows of one call share their fate: one call a clip. Cancelling the awaiting task drops the work before it
-    reaches the device. All methods raise EmbeddingError.
+    If one window of a call fails, the whole call does, so each clip is a call of its own. Cancelling the awaiting task
+    drops the work that has not reached the device. All methods raise EmbeddingError.
     """
 
     @property
     def ready(self) -> bool:
-        """Whether a worker is warm and answers."""
+        """Whether a worker has loaded its model and answers."""
         ...
 
     @property
     def alive(self) -> bool:
-        """Whether the workers make progress. A worker that is being restarted does not count against it."""
+        """Whether the workers make progress. A worker that is being restarted is not counted as stuck."""
         ...
 
     @property
     def info(self) -> ModelInfo:
-        """Of the worker heard last. Raises WorkerUnavailable before the first one was ready."""
+        """The model of the worker that started last. Raises WorkerUnavailable before the first one was ready."""
         ...
 
     def check(self, *, deadline: float, priority: Priority = Priority.INTERACTIVE) -> None:
-        """Raises, without asking, what `reserve` would raise for a single window by all that is known here."""
+        """Raises, without asking a worker, the error that `reserve` is known to raise for a single window."""
         ...
 
     def reserve(
         self, windows: int, *, deadline: float, priority: Priority = Priority.INTERACTIVE
     ) -> AbstractAsyncContextManager[Reservation]:
-        """Room for all clips of a request, before they are decoded: `async with embedder.reserve(n, ...) as room`.
+        """Reserve room for clips that are not decoded yet: `async with embedder.reserve(n, ...) as room`.
 
-        Entering raises Overloaded, at once, where the queue is full or the deadline cannot be met.
+        Raises Overloaded at once if the queue is full or the deadline cannot be met.
         """
         ...
 

@@ -1,6 +1,6 @@
-"""What a worker counts since the service started. It goes to every API process, so that any of them can be scraped.
+"""A worker's counters since the service started. Every API process receives them, so any of them can be scraped.
 
-The counters outlive the worker: they are kept in a file, and a restarted worker counts on from there.
+The counters are kept in a file, from which a restarted worker continues.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KINDS = ("audio", "text")
 
 @dataclass
 class Histogram:
-    """Counts of values up to each bound, the last count being of those above all; and their sum."""
+    """Counts of values up to each bound, with one more count for those above all bounds; and the sum of the values."""
 
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Histogram:
         self.sum += other.sum
 
     def cumulative(self) -> list[tuple[str, int]]:
-        """Prometheus buckets: (`le`, how many values were at most that)."""
+        """Prometheus buckets: (`le`, the number of values <= `le`)."""
         total, buckets = 0, []
         for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
             total += count
@@ -50,7 +50,7 @@ def _histograms(bounds: tuple[float, ...]) -> dict[str, Histogram]:
 
 @dataclass
 class WorkerStats:
-    """Counters are cumulative; `queue_seconds` (audio waiting) and `busy_s` (age of the running batch) are of now."""
+    """Cumulative counters; `queue_seconds` (audio that waits) and `busy_s` (age of the running batch) are current."""
 
     batch_size: dict[str, Histogram] = field(default_factory=lambda: _histograms(SIZE_BOUNDS))
     batch_duration_s: dict[str, Histogram] = field(default_factory=lambda: _histograms(DURATION_BOUNDS))
@@ -96,13 +96,14 @@ class WorkerStats:
         return stats
 
     def save(self, path: Path) -> None:
+        """Write atomically. Raises OSError."""
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(self.to_json()))
         partial.rename(path)
 
     @classmethod
     def restore(cls, path: Path) -> WorkerStats:
-        """The counters a worker before this one left, or zeros."""
+        """The counters that an earlier worker saved; zeros if there are none."""
         try:
             stats = cls.from_json(json.loads(path.read_text()))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):

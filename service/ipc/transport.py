@@ -1,7 +1,7 @@
-"""The wire between API processes and a worker: ZeroMQ over a Unix socket, one small JSON header and one raw buffer.
+"""The protocol between API processes and a worker: ZeroMQ over a Unix socket, a small JSON header and a raw buffer.
 
-A worker listens (ROUTER) on `ipc://` in a directory that only this user can enter; each API process dials it (DEALER).
-Nothing is pickled: windows and embeddings travel as float32 bytes, which ZeroMQ passes on without a copy.
+A worker listens (ROUTER) on `ipc://` in a directory that only this user can enter; each API process connects (DEALER).
+Nothing is pickled: windows and embeddings are sent as float32 bytes, which ZeroMQ does not copy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import zmq
@@ -28,12 +28,12 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True)
 class Hello:
-    """API process → worker, when it connects and then every second: it is there. Answered with Info the first time."""
+    """API process → worker, on connecting and then every second: it is alive. The first one is answered with Info."""
 
 
 @dataclass(frozen=True)
 class Reserve:
-    """API process → worker: keep room for `windows`. Answered with Reserved or Failed."""
+    """API process → worker: keep room for `windows` windows. Answered with Reserved or Failed."""
 
     id: int
     windows: int
@@ -43,16 +43,17 @@ class Reserve:
 
 @dataclass(frozen=True)
 class Release:
-    """API process → worker: what is left of the reservation is free again."""
+    """API process → worker: give back what is left of the reservation."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Audio:
-    """API process → worker, with the windows float32 [rows, samples]. Answered with Done or Failed.
+    """API process → worker, with windows float32 [rows, samples]. Answered with Done or Failed.
 
-    `request_id` is the HTTP request's, for the worker's log lines.
+    `deadline` is in `time.monotonic()` seconds, the same in all processes. `request_id` is the HTTP request's, for the
+    worker's log lines.
     """
 
     id: int
@@ -76,14 +77,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Cancel:
-    """API process → worker: nobody waits for this any more."""
+    """API process → worker: drop this job; nobody waits for it any more."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Info:
-    """Worker → API process: the checkpoint it serves, what it takes, and how long it took to get ready."""
+    """Worker → API process: the checkpoint it serves, its largest payload, and how long it took to start."""
 
     model: dict[str, Any]
     max_payload_bytes: int
@@ -91,22 +92,22 @@ class Info:
 
 
 @dataclass(frozen=True)
-class Beat:
-    """Worker → API process, twice a second: it makes progress, and these are its counters."""
+class Heartbeat:
+    """Worker → API process, twice a second: the worker makes progress; `stats` are its counters."""
 
     stats: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Reserved:
-    """Worker → API process."""
+    """Worker → API process: the room is kept."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Done:
-    """Worker → API process, with the embeddings float32 [rows, dim]."""
+    """Worker → API process, with embeddings float32 [rows, dim], the time in the queue and the time of the batch."""
 
     id: int
     rows: int
@@ -116,7 +117,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """Worker → API process. `error` is `overloaded`, `deadline_exceeded` or `rejected_item`."""
+    """Worker → API process: there is no result. `error` is `overloaded`, `deadline_exceeded` or `rejected_item`."""
 
     id: int
     error: str
@@ -124,10 +125,8 @@ class Failed:
     retry_after_s: float = 0.0
 
 
-Message = Hello | Reserve | Release | Audio | Text | Cancel | Info | Beat | Reserved | Done | Failed
-TYPES: dict[str, type[Any]] = {
-    each.__name__: each for each in (Hello, Reserve, Release, Audio, Text, Cancel, Info, Beat, Reserved, Done, Failed)
-}
+Message = Hello | Reserve | Release | Audio | Text | Cancel | Info | Heartbeat | Reserved | Done | Failed
+TYPES: dict[str, type[Any]] = {each.__name__: each for each in get_args(Message)}
 Buffer = bytes | memoryview
 
 
@@ -148,18 +147,19 @@ def decode(frames: Sequence[zmq.Frame]) -> tuple[Message, memoryview]:
 
 
 def array_buffer(array: Vectors) -> memoryview:
-    """The bytes of a float32 array, without a copy where it is contiguous."""
+    """The bytes of a float32 array; copied only if it is not contiguous."""
     return np.ascontiguousarray(array, np.float32).data.cast("B")
 
 
 def buffer_array(payload: memoryview, rows: int) -> Vectors:
-    """float32 [rows, n] over the same memory. Raises Malformed where the bytes do not make that many rows."""
+    """The same memory as float32 [rows, n]. Raises Malformed if the bytes do not make that many rows."""
     if rows < 1 or len(payload) % (4 * rows) or not payload:
         raise Malformed(f"{len(payload)} bytes are not {rows} rows of float32")
     return np.frombuffer(payload, np.float32).reshape(rows, -1)
 
 
 def model_to_json(info: ModelInfo) -> dict[str, Any]:
+    """ModelInfo as JSON; `model_from_json` is the inverse."""
     return {**vars(info), "config": info.config.model_dump(mode="json")}
 
 
@@ -168,7 +168,7 @@ def model_from_json(data: dict[str, Any]) -> ModelInfo:
 
 
 def listen(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, max_payload_bytes: int) -> zmq.Socket[bytes]:
-    """A worker's end. A peer that sends more in one frame is cut off."""
+    """A worker's socket. A client that sends a larger frame is disconnected."""
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0
     socket.maxmsgsize = max(max_payload_bytes, HEADER_BYTES)
@@ -177,8 +177,8 @@ def listen(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, max_payload_b
     return socket
 
 
-def dial(context: zmq.asyncio.Context) -> zmq.asyncio.Socket:
-    """An API process' end. It connects again by itself, and queues nothing for a worker that is not there."""
+def connecting(context: zmq.asyncio.Context) -> zmq.asyncio.Socket:
+    """An API process' socket. It reconnects by itself and queues nothing while the worker is not connected."""
     socket = context.socket(zmq.DEALER)
     socket.linger = 0
     socket.immediate = True

@@ -50,7 +50,7 @@ def children(
     def worker(number: int) -> Child:
         def command(restarts: int) -> list[str]:
             return module(
-                "service.worker.worker",
+                "service.worker",
                 *("--model", settings.model),
                 *("--device", names[number]),
                 *("--dtype", settings.dtype),

@@ -1,4 +1,4 @@
-"""The one module that runs the model: windows and prompts in, embeddings out, on one device."""
+"""The engine: runs the model on one device. No other module of the service imports torch."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from service.worker import parity
 from service.worker.isolation import DeviceFault, OutOfMemory
 
 Dtype = Literal["float32", "bfloat16"]
-"""What the audio encoder computes in. Prompts are always embedded in float32."""
+"""Precision of the audio encoder. Prompts are always embedded in float32."""
 
 CPU_BATCH = range(8, 17)
-"""Windows a batch on a CPU: more no longer fit its caches and are not faster (docs/performance.md). Within that,
-as many as take a second one by one: prompts, and work that is more urgent, wait for the batch before them."""
+"""Bounds of the windows per batch on a CPU: larger batches exceed its caches and are not faster (docs/performance.md).
+Between the bounds, a batch has as many windows as take one second one by one, since more urgent work has to wait for
+the running batch."""
 GPU_BATCH = 64
 GPU_STREAMS = 2
-"""One batch is copied while the other is computed."""
+"""One batch is copied while another one is computed."""
 
 TRIALS = 5
 
@@ -40,7 +41,7 @@ log = logging.getLogger("anysound.worker")
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 faster than float32."""
+    """Whether the device computes faster in bfloat16 than in float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -48,14 +49,14 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 class Engine:
-    """A checkpoint on a device. The same item gets the same embedding alone and in any batch (float32: to 1e-5).
+    """A checkpoint on a device. An item gets the same embedding alone and in any batch (float32: to 1e-5).
 
-    With `auto`, the audio encoder computes in bfloat16 where that is faster and was found here and now to change no
-    score by more than `parity.ALLOWED`; else in float32.
+    With `auto`, the audio encoder computes in bfloat16 if the device does so faster and no score of the probe changes
+    by more than `parity.ALLOWED`; otherwise in float32.
 
-    As many threads as `streams` may embed at once. On a CPU there is one for each core: batches on a core each never
-    wait for one another, as the threads of one batch do after every layer. A batch that is alone takes the number of
-    threads that was the fastest here and now.
+    Up to `streams` threads may embed at the same time. On a CPU there is one stream per core, each batch on a core of
+    its own, because the threads of one batch would wait for each other after every layer. A batch that runs alone uses
+    the number of threads that was measured to be faster at the start.
     """
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: Dtype | Literal["auto"] = "auto") -> None:
@@ -76,14 +77,17 @@ class Engine:
         else:
             self._lower(dtype)
         if self.device.type == "cpu":
-            self._suit_to_speed()
+            self._measure()
         self.info = ModelInfo(
             checkpoint.config, checkpoint.fingerprint, checkpoint.logit_scale, str(self.device), self.dtype
         )
 
-    def _suit_to_speed(self) -> None:
-        """Threads for a single window: one a core where they save a fifth of the time, else one: small layers do not
-        pay for a second thread. And the windows of a batch."""
+    def _measure(self) -> None:
+        """Measure how many threads a batch that runs alone gets, and how many windows a batch has.
+
+        All cores are used if they save a fifth of the time of a single window; layers of small models are too short to
+        gain from a second thread.
+        """
         window = [np.zeros(self.window_samples, np.float32)]
 
         def best_s(threads: int) -> float:
@@ -104,7 +108,7 @@ class Engine:
         self.dtype = dtype
 
     def _lower_if_equal(self, checkpoint: Checkpoint) -> None:
-        """Take bfloat16 where the scores stay the same, float32 where they do not."""
+        """Use bfloat16 if the scores stay the same, float32 if they do not."""
         self._lower("float32")
         if not fast_bfloat16(self.device):
             return
@@ -118,7 +122,7 @@ class Engine:
         self._lower("bfloat16")
         lowered = self._embed_in_batches(windows)
         change = parity.largest_change(reference, lowered, named, background, checkpoint.logit_scale)
-        if not change <= parity.ALLOWED:  # NaN is no parity either
+        if not change <= parity.ALLOWED:  # also true for NaN
             self._clap.audio_encoder, self.dtype = exact, "float32"
         log.info("bfloat16 changes scores by up to %.1e: computing in %s", change, self.dtype)
 
@@ -127,16 +131,16 @@ class Engine:
         return np.concatenate([self.embed_audio(windows[at : at + step]) for at in range(0, len(windows), step)])
 
     def embed_audio(self, windows: Sequence[Vectors]) -> Vectors:
-        """Windows, each float32 [window_samples] -> L2-normalised embeddings float32 [b, d].
+        """b windows, each float32 [window_samples] -> L2-normalised embeddings float32 [b, d].
 
-        Raises OutOfMemory, DeviceFault, or whatever else the windows provoke.
+        Raises OutOfMemory, DeviceFault, or any other exception of the forward pass.
         """
         with self._run(bf16=self.dtype == "bfloat16"):
-            batch = torch.from_numpy(np.stack(windows)).to(self.device)  # a copy of its own: the rows may be read-only
+            batch = torch.from_numpy(np.stack(windows)).to(self.device)  # copied, since the rows may be read-only
             return _numpy(self._clap.embed_audio(batch))
 
     def embed_text(self, prompts: Sequence[str]) -> Vectors:
-        """Prompts -> L2-normalised embeddings float32 [b, d], always computed in float32. Raises as `embed_audio`."""
+        """b prompts -> L2-normalised embeddings float32 [b, d], always computed in float32. Raises as `embed_audio`."""
         with self._run(bf16=False):
             tokens = {name: ids.to(self.device) for name, ids in self._tokenizer(prompts).items()}
             return _numpy(self._clap.embed_text(tokens))
@@ -147,7 +151,7 @@ class Engine:
             self._running += 1
             alone = self._running == 1
         if self.device.type == "cpu":
-            torch.set_num_threads(self._threads_alone if alone else 1)  # of this thread's work
+            torch.set_num_threads(self._threads_alone if alone else 1)  # of the calling thread only
         try:
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
                 yield
@@ -177,5 +181,5 @@ def _numpy(embeddings: Tensor) -> Vectors:
 
 
 def _faulted(error: Exception) -> bool:
-    """Whether the CUDA context is lost: such an error comes back from every later call."""
+    """Whether the CUDA context is lost: every later call then fails with the same error."""
     return "CUDA error" in str(error) or "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED" in str(error)

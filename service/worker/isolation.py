@@ -1,4 +1,4 @@
-"""One bad item costs no other item its embedding: failed batches are split until the bad one stands alone."""
+"""Isolation of bad items: a batch that fails is split until the bad item is alone, and the others are embedded."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ T = TypeVar("T")
 
 
 class OutOfMemory(Exception):
-    """The device has no room for a batch of this size."""
+    """The device has not enough memory for a batch of this size."""
 
 
 class DeviceFault(Exception):
-    """The device or the process can no longer be trusted; the worker must end."""
+    """The device or the process can no longer be trusted; the worker must exit."""
 
 
 @dataclass
 class Outcome:
-    """Embeddings [b, d] of a batch, and by index the items that have none, with the reason.
+    """Embeddings [b, d] of a batch. `failed` gives the reason for each item without one, by index; its row is zero.
 
-    Rows of failed items hold zeros. `fits` is the largest number of items that ran at once after memory ran out,
-    None where it did not.
+    `fits` is the largest number of items that ran at once after memory had run out, None if it did not run out.
     """
 
     vectors: Vectors
@@ -35,9 +34,9 @@ class Outcome:
 
 
 def embed_each(embed: Callable[[Sequence[T]], Vectors], items: Sequence[T], dim: int) -> Outcome:
-    """Embed a batch. A part that fails is halved, and so is one that memory has no room for.
+    """Embed a batch. A part that fails, or for which memory is too small, is halved and tried again.
 
-    An item that fails alone, or whose embedding is not finite, is reported, and the rest go on. Raises DeviceFault.
+    An item that fails alone, or whose embedding is not finite, is reported in the outcome. Raises DeviceFault.
     """
     outcome = Outcome(np.zeros((len(items), dim), np.float32))
     parts = [(0, len(items))]
@@ -47,7 +46,7 @@ def embed_each(embed: Callable[[Sequence[T]], Vectors], items: Sequence[T], dim:
             vectors = embed(items[start:stop])
         except DeviceFault:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever an item provokes is that item's failure
+        except Exception as error:  # noqa: BLE001 - any exception of a single item is that item's failure
             if stop - start == 1:
                 outcome.failed[start] = f"{type(error).__name__}: {error}"
                 continue

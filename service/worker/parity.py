@@ -1,4 +1,4 @@
-"""Whether fewer bits give the same scores: what `--dtype auto` asks of each checkpoint, on its own device."""
+"""Whether bfloat16 gives the same scores as float32: measured by `--dtype auto` for each checkpoint and device."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from model.scores import contrast_sigmoid, open_set_softmax, softmax
 from service.ipc.embedding import Vectors
 
 PROMISED = 5e-3
-"""The largest change of a score that is served."""
+"""The largest change of a score that the service allows."""
 ALLOWED = 2e-3
-"""The largest change on the probe: real recordings, being many, reach further than twice as far."""
+"""The largest change allowed on the probe. Real recordings are more varied and change up to 2.5 times as much."""
 
 NAMES = ("dog", "rain", "music", "speech", "an engine", "a bell", "birdsong", "a door")
 
 
 def probe(samples: int, rate: int) -> Vectors:
-    """Windows float32 [16, samples] that are as unlike each other as sounds are: tones, chirps, clicks, noises."""
+    """Synthetic windows float32 [16, samples] of very different sounds: tones, chirps, clicks and noises."""
     chance = np.random.default_rng(0)
     t = np.arange(samples) / rate
     noise = chance.normal(0, 0.1, (4, samples))
@@ -35,7 +35,7 @@ def probe(samples: int, rate: int) -> Vectors:
 
 
 def largest_change(reference: Vectors, other: Vectors, prompts: Vectors, background: Vectors, scale: float) -> float:
-    """Of any score, softmax or sigmoid or open-set, between two sets of audio embeddings [n, d] of the same windows."""
+    """The largest change of any softmax, sigmoid or open-set score between two embeddings [n, d] of the same audio."""
 
     def scores(audio: Vectors) -> Sequence[npt.NDArray[np.float64]]:
         logits = (audio @ prompts.T).astype(np.float64) * scale

@@ -15,7 +15,8 @@ import numpy as np
 from service.ipc.embedding import Vectors
 from service.observe import logs
 from service.supervise import processes, supervisor
-from service.worker import engine, worker
+from service.worker import __main__ as worker
+from service.worker import engine
 
 RAISES = 0.5
 """A window of this constant makes the forward pass raise."""
@@ -35,7 +36,7 @@ class FaultyEngine(engine.Engine):
 
 def module(name: str, *arguments: str) -> list[str]:
     """The supervisor's children, but with this module as the worker."""
-    return processes.module(*(("tests.service.faulty",) if name == "service.worker.worker" else (name,)), *arguments)
+    return processes.module(*(("tests.service.faulty",) if name == "service.worker" else (name,)), *arguments)
 
 
 if __name__ == "__main__":

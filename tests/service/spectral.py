@@ -79,7 +79,7 @@ class SpectralEmbedder:
         self.audio_failure: EmbeddingError | None = None
         self.text_failure: EmbeddingError | None = None
         self.reservation_failure: EmbeddingError | None = None
-        self.door_failure: EmbeddingError | None = None
+        self.admission_failure: EmbeddingError | None = None
         self.audio_delay_s = 0.0
         self.text_delay_s = 0.0
         self.cancelled = 0
@@ -104,8 +104,8 @@ class SpectralEmbedder:
     ) -> None:
         if not self.ready:
             raise WorkerUnavailable("no worker is ready", 3.0)
-        if self.door_failure is not None:
-            raise self.door_failure
+        if self.admission_failure is not None:
+            raise self.admission_failure
 
     def reserve(
         self,

@@ -248,7 +248,7 @@ def test_an_overloaded_worker_is_503_with_retry_after(
 def test_what_would_be_refused_is_refused_before_its_body_is_read(
     client: TestClient, embedder: SpectralEmbedder
 ) -> None:
-    embedder.door_failure = Overloaded("full", retry_after_s=0.2)
+    embedder.admission_failure = Overloaded("full", retry_after_s=0.2)
     answer = client.post("/v1/classify", content=b"{", headers={"content-type": "application/json"})
     assert problem(answer) == (503, "overloaded"), "the body, which is no JSON, was not looked at"
     assert answer.headers["retry-after"] == "1"

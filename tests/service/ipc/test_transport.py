@@ -14,10 +14,10 @@ from service.ipc.embedding import ModelInfo
 from service.ipc.stats import WorkerStats
 from service.ipc.transport import (
     Audio,
-    Beat,
     Cancel,
     Done,
     Failed,
+    Heartbeat,
     Hello,
     Info,
     Malformed,
@@ -44,7 +44,7 @@ MESSAGES: list[Message] = [
     Text(3, 2, "interactive", 12.5),
     Cancel(3),
     Info({"fingerprint": "f"}, 1024, 3.5),
-    Beat(WorkerStats().to_json()),
+    Heartbeat(WorkerStats().to_json()),
     Reserved(1),
     Done(2, 3, 0.1, 0.2),
     Failed(2, "overloaded", "the queue is full", 1.5),

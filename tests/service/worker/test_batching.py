@@ -8,22 +8,23 @@ from collections.abc import Iterator
 import pytest
 
 from service.ipc.embedding import Priority
-from service.worker.batching import BULK_SHARE, Batch, BatchQueue, Kind, Limits, Refused, Request
-from service.worker.queue_rate import DrainModel
+from service.worker.batching import BULK_SHARE, BatchQueue, QueueLimits, Refused
+from service.worker.queue_rate import QueueRate
+from service.worker.requests import Batch, Kind, Request
 
-LIMITS = Limits(
+LIMITS = QueueLimits(
     batch_seconds=40, batch_windows=8, batch_tokens=64, batch_prompts=8, queue_seconds=400, queue_tokens=1_000
 )
 LATE = 1_000.0
 
 
-def queue(limits: Limits = LIMITS, a: float = 0.01, b: float = 0.0) -> BatchQueue:
+def queue(limits: QueueLimits = LIMITS, a: float = 0.01, b: float = 0.0) -> BatchQueue:
     """A queue on a device that takes `a` s for each unit of cost and `b` s for each batch."""
-    drains = {kind: DrainModel() for kind in Kind}
-    for drain in drains.values():
+    rates = {kind: QueueRate() for kind in Kind}
+    for rate in rates.values():
         for cost in (5, 10, 20):
-            drain.observe(cost, a * cost + b)
-    return BatchQueue(limits, drains)
+            rate.observe(cost, a * cost + b)
+    return BatchQueue(limits, rates)
 
 
 def audio(
@@ -128,7 +129,7 @@ class TestKinds:
         assert [batch.kind for batch in batches(waiting)] == [Kind.TEXT, Kind.AUDIO] * 3
 
     def test_bulk_of_one_kind_waits_for_interactive_work_of_the_other_but_not_for_ever(self) -> None:
-        waiting = queue(Limits(**{**vars(LIMITS), "queue_seconds": 10_000, "queue_tokens": 10_000}))
+        waiting = queue(QueueLimits(**{**vars(LIMITS), "queue_seconds": 10_000, "queue_tokens": 10_000}))
         waiting.admit(audio("a", 160), now=0)
         waiting.admit(text("t", 160, priority=Priority.BULK), now=0)
         kinds = [batch.kind for batch in itertools.islice(batches(waiting), 16)]
@@ -149,14 +150,14 @@ class TestPriorities:
         assert names(waiting.take(now=0)) == ["now"] * 3 + ["bulk"] * 5
 
     def test_bulk_gets_its_share_of_full_batches(self) -> None:
-        waiting = queue(Limits(**{**vars(LIMITS), "queue_seconds": 10_000}))
+        waiting = queue(QueueLimits(**{**vars(LIMITS), "queue_seconds": 10_000}))
         waiting.admit(audio("bulk", 100, priority=Priority.BULK), now=0)
         waiting.admit(audio("now", 400), now=0)
         taken = list(itertools.chain.from_iterable(names(b) for b in itertools.islice(batches(waiting), 32)))
         assert taken.count("bulk") / len(taken) == pytest.approx(BULK_SHARE, abs=0.01)
 
     def test_bulk_is_not_starved_by_batches_of_one(self) -> None:
-        waiting = queue(Limits(**{**vars(LIMITS), "batch_windows": 1}))
+        waiting = queue(QueueLimits(**{**vars(LIMITS), "batch_windows": 1}))
         waiting.admit(audio("bulk", 1, priority=Priority.BULK), now=0)
         waiting.admit(audio("now", 30), now=0)
         served = list(itertools.chain.from_iterable(names(batch) for batch in batches(waiting)))
@@ -245,9 +246,9 @@ class TestAdmission:
         waiting = queue(a=0.1)
         waiting.admit(audio("a", 8), now=0)
         batch = waiting.take(now=0)
-        waiting.started(batch, now=0)
+        waiting.estimate.started(batch, now=0)
         assert waiting.wait_s(Kind.AUDIO, Priority.INTERACTIVE, 5, now=1) == pytest.approx(3 + 0.5)
-        waiting.finished(batch, now=4)
+        waiting.estimate.finished(batch, now=4)
         assert waiting.wait_s(Kind.AUDIO, Priority.INTERACTIVE, 5, now=4) == pytest.approx(0.5)
 
     def test_bulk_cannot_fill_the_queue(self) -> None:
@@ -307,14 +308,14 @@ class TestAdmission:
 
     def test_two_batches_in_flight_are_not_charged_twice(self) -> None:
         waiting = queue(a=0.1)
-        drain = waiting.drains[Kind.AUDIO]
+        rate = waiting.estimate.rates[Kind.AUDIO]
         waiting.admit(audio("a", 64), now=0)
         first, second = waiting.take(now=0), waiting.take(now=0)
-        waiting.started(first, now=0)
-        waiting.started(second, now=0)
-        waiting.finished(first, now=4)
-        waiting.finished(second, now=8)
-        assert drain.batch_s(40) == pytest.approx(4)
+        waiting.estimate.started(first, now=0)
+        waiting.estimate.started(second, now=0)
+        waiting.estimate.finished(first, now=4)
+        waiting.estimate.finished(second, now=8)
+        assert rate.batch_s(40) == pytest.approx(4)
 
 
 def run(waiting: BatchQueue, until: float) -> float:
@@ -322,7 +323,7 @@ def run(waiting: BatchQueue, until: float) -> float:
     now = 0.0
     while now < until:
         batch = waiting.take(now)
-        waiting.started(batch, now)
-        now += waiting.drains[batch.kind].batch_s(batch.cost)
-        waiting.finished(batch, now)
+        waiting.estimate.started(batch, now)
+        now += waiting.estimate.rates[batch.kind].batch_s(batch.cost)
+        waiting.estimate.finished(batch, now)
     return now

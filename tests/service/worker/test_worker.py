@@ -24,11 +24,11 @@ from service.ipc.embedding import (
     WorkerUnavailable,
 )
 from service.supervise.processes import Child, Supervisor, module
-from service.worker.batching import Limits
+from service.worker.batching import QueueLimits
 from service.worker.worker import Worker
 from tests.service.fakes import BAD, NOT_FINITE, SAMPLES, FakeModel, windows
 
-LIMITS = Limits(batch_seconds=8, batch_windows=8, queue_seconds=40)
+LIMITS = QueueLimits(batch_seconds=8, batch_windows=8, queue_seconds=40)
 
 
 def soon(seconds: float = 5.0) -> float:
@@ -87,7 +87,7 @@ class TestEmbedding:
         assert client.alive
 
     async def test_windows_of_a_wrong_length_are_the_callers_error(self, client: WorkerClient) -> None:
-        with pytest.raises(ValueError, match="windows are"):
+        with pytest.raises(ValueError, match="windows must be"):
             await client.embed_audio(np.zeros((1, 7), np.float32), deadline=soon())
 
     async def test_requests_of_several_processes_share_a_batch(
@@ -200,13 +200,13 @@ class TestAdmission:
                 async with client.reserve(11, deadline=soon()):
                     pass
 
-    async def test_what_a_worker_refuses_is_noted_at_the_door(self, client: WorkerClient) -> None:
+    async def test_what_a_worker_refuses_is_remembered(self, client: WorkerClient) -> None:
         client.check(deadline=soon())
         async with client.reserve(40, deadline=soon()):
             with pytest.raises(Overloaded):
                 async with client.reserve(1, deadline=soon()):
                     pass
-        assert client._door.refusals.keys() == {Priority.INTERACTIVE}
+        assert client._admission.refusals.keys() == {Priority.INTERACTIVE}
 
     async def test_what_no_queue_can_hold_is_refused_by_the_client(self, client: WorkerClient) -> None:
         with pytest.raises(Overloaded):
@@ -263,7 +263,7 @@ async def supervised(tiny_folder: Path, tmp_path: Path) -> AsyncIterator[tuple[C
 
     def command(restarts: int) -> list[str]:
         arguments = ("--model", str(tiny_folder), "--endpoint", endpoint, "--restarts", str(restarts))
-        return module("service.worker.worker", *arguments, "--stats-file", str(tmp_path / "stats.json"))
+        return module("service.worker", *arguments, "--stats-file", str(tmp_path / "stats.json"))
 
     worker = Child("worker", command)
     supervisor = Supervisor([worker], [], drain_s=1)
@@ -278,7 +278,7 @@ async def test_a_killed_worker_takes_no_request_with_it_into_silence(supervised:
     """kill -9 under work: what was pending fails at once, the worker is restarted, and work is done again."""
     worker, endpoint = supervised
     async with WorkerClient([endpoint]) as client:
-        await until(lambda: client.ready)
+        await until(lambda: client.ready, 120)
         front_end = client.info.config.front_end
         noise = np.random.default_rng(0).normal(size=(1, front_end.window_samples)).astype(np.float32)
         alone = await client.embed_audio(noise, deadline=soon())
@@ -298,7 +298,7 @@ async def test_a_killed_worker_takes_no_request_with_it_into_silence(supervised:
             await client.embed_audio(noise, deadline=soon())
         assert refused.value.retry_after_s > 0
 
-        await until(lambda: client.ready, 60)
+        await until(lambda: client.ready, 120)
         again = await client.embed_audio(noise, deadline=soon())
         assert np.abs(again.vectors - alone.vectors).max() < 1e-5
         await until(lambda: client.stats.restarts == 1)
@@ -308,7 +308,7 @@ async def test_a_killed_worker_takes_no_request_with_it_into_silence(supervised:
 async def test_a_worker_ends_with_its_supervisor(tiny_folder: Path, tmp_path: Path) -> None:
     mine, its = socket.socketpair()
     process = await asyncio.create_subprocess_exec(
-        *module("service.worker.worker", "--model", str(tiny_folder), "--endpoint", f"ipc://{tmp_path}/worker"),
+        *module("service.worker", "--model", str(tiny_folder), "--endpoint", f"ipc://{tmp_path}/worker"),
         *("--lifeline", str(its.fileno())),
         pass_fds=(its.fileno(),),
     )
@@ -325,7 +325,7 @@ async def test_a_broken_checkpoint_is_no_reason_to_try_again(tmp_path: Path) -> 
     (tmp_path / "config.json").write_text("{}")
     worker = Child(
         "worker",
-        lambda _: module("service.worker.worker", "--model", str(tmp_path), "--endpoint", f"ipc://{tmp_path}/w"),
+        lambda _: module("service.worker", "--model", str(tmp_path), "--endpoint", f"ipc://{tmp_path}/w"),
     )
     assert await asyncio.to_thread(Supervisor([worker], [], drain_s=1).run) == 1
     assert worker.restarts == 0
