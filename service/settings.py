@@ -1,29 +1,51 @@
-"""Every setting of `anysound serve`: one typed field is an ANYSOUND_* variable, a command-line flag and its help."""
+"""Every setting of `anysound serve`. One typed field is an ANYSOUND_* variable, a command-line flag and its help."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.config import BUNDLED
 
 MIB = 1 << 20
+PREFIX = "ANYSOUND_"
+ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#]+")
+SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
+"""How the variables begin that Kubernetes sets in each pod for each Service of the namespace."""
+USAGE_STATUS = 2
+"""Exit status for options or variables that are not valid, as argparse has it."""
 
 
 class SettingsError(ValueError):
-    """The settings make sense, what they point at does not; the message says what."""
+    """The settings are valid, but what they refer to is not usable; the message says why."""
+
+
+def split_origins(value: object) -> object:
+    """`https://a, https://b`, one origin, or a JSON list of them."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is neither a JSON list nor origins separated by commas") from None
+    return [origin.strip() for origin in value.split(",") if origin.strip()]
 
 
 class Settings(BaseSettings):
     """Serve a checkpoint over HTTP."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ANYSOUND_",
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         cli_prog_name="anysound serve",
@@ -34,65 +56,104 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    model: str = Field(str(BUNDLED), description="Checkpoint directory or hub id; the bundled one if not set.")
-    device: str = Field("auto", description="auto, cpu, cuda, or a list (cuda:0,cuda:1): a worker process for each.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of the audio encoder. auto: bfloat16 where it is faster and changes no score."
+    model: str = Field(str(BUNDLED), description="Checkpoint directory or hub id. Default: the bundled checkpoint.")
+    device: str = Field(
+        "auto",
+        description="auto (every GPU, else the CPU), cpu, cuda (every GPU), or a list such as cuda:0,cuda:1. "
+        "Each device gets a worker process.",
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
-    api_processes: int = Field(1, ge=1, le=64, description="Processes that answer HTTP.")
-    decode_processes: int = Field(2, ge=1, le=64, description="Sandboxed decoders of each API process.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Precision of the audio encoder. auto: bfloat16 if it is faster and changes no score."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; :: listens on IPv6 and IPv4.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    root_path: str = Field(
+        "", description="Path prefix under which a reverse proxy serves this service, such as /sounds."
+    )
+    api_processes: int = Field(1, ge=1, le=64, description="Number of processes that answer HTTP.")
+    decode_processes: int = Field(2, ge=1, le=64, description="Number of sandboxed decoders per API process.")
     api_keys_file: Path | None = Field(
-        None, description="File of SHA-256 hashes of API keys; no key is needed without."
+        None, description="File with SHA-256 hashes of API keys, one per line. No key is required if unset."
     )
     rate_limit: float | None = Field(
-        None, gt=0, description="Requests a second that each key may send, in the long run; any number without."
+        None, gt=0, description="Requests per second per API key, on average. Unlimited if unset."
     )
     rate_burst: int = Field(20, ge=1, description="Requests that a key may send at once after a pause.")
-    cors_origins: tuple[str, ...] = Field(
-        (), description="Origins whose pages may ask from a browser, as a JSON list; none without."
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_origins)] = Field(
+        (), description="Origins whose pages may call the service from a browser, separated by commas; * for all."
     )
     metrics_port: int | None = Field(
-        None, ge=1, le=65_535, description="Serve /metrics there and not on the main port."
+        None, ge=1, le=65_535, description="Port that serves /metrics, instead of the main port."
     )
-    max_upload_bytes: int = Field(64 * MIB, ge=1, description="Largest request body.")
+    max_upload_bytes: int = Field(64 * MIB, ge=1, description="Maximum size of a request body in bytes.")
     max_inflight_bytes: int = Field(
-        512 * MIB, ge=1, description="Most bytes of request bodies that an API process holds at once."
+        512 * MIB, ge=1, description="Maximum total size of request bodies held by an API process, in bytes."
     )
-    max_audio_seconds: float = Field(600.0, gt=0, description="Longest clip.")
-    max_clips: int = Field(32, ge=1, description="Most clips a request.")
-    max_labels: int = Field(1_000, ge=1, description="Most labels a request.")
-    max_label_chars: int = Field(1_000, ge=1, description="Longest label, prompt or template.")
-    max_queue_seconds: float = Field(600.0, gt=0, description="Most audio that may wait for a worker.")
-    max_batch_seconds: float = Field(160.0, gt=0, description="Most audio in one batch.")
-    prompt_cache_size: int = Field(20_000, ge=0, description="Prompt embeddings kept in each API process.")
+    max_audio_seconds: float = Field(600.0, gt=0, description="Maximum length of a clip in seconds.")
+    max_clips: int = Field(32, ge=1, description="Maximum number of clips per request.")
+    max_labels: int = Field(1_000, ge=1, description="Maximum number of labels per request.")
+    max_label_chars: int = Field(1_000, ge=1, description="Maximum length of a label, prompt or template.")
+    max_queue_seconds: float = Field(
+        600.0, gt=0, description="Maximum amount of audio waiting for a worker, in seconds."
+    )
+    max_batch_seconds: float = Field(160.0, gt=0, description="Maximum amount of audio in a batch, in seconds.")
+    prompt_cache_size: int = Field(20_000, ge=0, description="Number of prompt embeddings cached per API process.")
     audio_cache_bytes: int = Field(
-        64 * MIB, ge=0, description="Audio embeddings kept in each API process, in bytes; 0 keeps none, nor in Redis."
+        64 * MIB,
+        ge=0,
+        description="Size of the audio embedding cache per API process, in bytes. 0 disables it, in Redis too.",
     )
     redis_url: SecretStr | None = Field(
-        None, description="redis://user@host:port/0, or rediss:// for TLS; without, caches are in the process alone."
+        None,
+        description="redis://user@host:port/0, or rediss:// for TLS. Caches are in the process only if unset.",
     )
-    redis_password_file: Path | None = Field(None, description="File with the password of the URL's user.")
-    redis_ca_file: Path | None = Field(None, description="Certificate authority that Redis' certificate is checked by.")
+    redis_password_file: Path | None = Field(None, description="File with the password of the user in redis_url.")
+    redis_ca_file: Path | None = Field(None, description="CA certificate that Redis' certificate is verified against.")
     redis_timeout_s: float = Field(
-        0.05, gt=0, description="How long a request waits for Redis before it goes on without."
+        0.05, gt=0, description="Seconds that a request waits for Redis before it is served without it."
     )
-    redis_ttl_s: int = Field(604_800, ge=1, description="How long Redis keeps an embedding.")
-    request_timeout_s: float = Field(30.0, gt=0, description="Longest time from a request's first byte to its answer.")
-    drain_s: float = Field(10.0, ge=0, description="How long requests may take to finish after SIGTERM.")
+    redis_ttl_s: int = Field(604_800, ge=1, description="Seconds until an embedding expires in Redis.")
+    request_timeout_s: float = Field(
+        30.0, gt=0, description="Maximum time from a request's first byte to its answer, in seconds."
+    )
+    drain_s: float = Field(10.0, ge=0, description="Seconds that requests may take to finish after SIGTERM.")
     otlp_endpoint: str | None = Field(
-        None, description="OTLP/HTTP address that traces go to, as http://collector:4318; needs the extra `traces`."
+        None,
+        description="OTLP/HTTP address of a trace collector, such as http://collector:4318. "
+        "Requires the extra `traces`.",
     )
-    log_format: Literal["json", "text"] = Field("text", description="One line a request: json or text.")
+    log_format: Literal["json", "text"] = Field("text", description="Format of log lines.")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin, such as https://app.example, or *")
+        return origins
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix(cls, path: str) -> str:
+        path = path.rstrip("/")
+        if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+            raise ValueError(f"{path!r} is not a path prefix, such as /sounds")
+        return path
 
 
 def parse(arguments: Sequence[str]) -> Settings:
-    """Settings from flags, then variables, then defaults. Ends the process with status 2 and one line on nonsense."""
+    """Settings from flags, then variables, then defaults. An invalid one ends the process with a one-line message."""
     try:
         return Settings(_cli_parse_args=list(arguments))
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])).replace("-", "_")
-        print(f"anysound serve: {name} (ANYSOUND_{name.upper()}): {first['msg']}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(2) from None
+        name = str(first["loc"][0]).replace("-", "_")
+        variable = f"{PREFIX}{name.upper()}"
+        message = first["msg"].removeprefix("Value error, ")
+        if SERVICE_LINK.match(os.environ.get(variable, "")) and first["input"] == os.environ[variable]:
+            message = (
+                f"{first['input']!r} was set by Kubernetes for a Service of that name, not by you. "
+                f"Set enableServiceLinks: false in the pod, or pass --{name.replace('_', '-')}."
+            )
+        print(f"anysound serve: {name} ({variable}): {message}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(USAGE_STATUS) from None

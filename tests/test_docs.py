@@ -20,7 +20,13 @@ def settings_table() -> str:
     """docs/settings.md's table, from the settings themselves."""
     rows = ["| option | variable | default | what |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else "bundled" if field.default == str(BUNDLED) else f"{field.default}"
+        default = (
+            ""
+            if field.default in (None, "", ())
+            else "bundled"
+            if field.default == str(BUNDLED)
+            else f"{field.default}"
+        )
         rows.append(f"| `--{name.replace('_', '-')}` | `ANYSOUND_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 

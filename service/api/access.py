@@ -10,6 +10,7 @@ import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -176,7 +177,7 @@ class Exchange:
             headers["Server-Timing"] = server_timing(self.timings, time.perf_counter() - self._began)
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
-            is_page = self._scope["path"].startswith("/docs")
+            is_page = get_route_path(self._scope).startswith("/docs")
             headers.setdefault("Content-Security-Policy", OWN_SCRIPTS if is_page else NOTHING)
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._answered = True

@@ -29,6 +29,7 @@ from service.api.label_sets.folder_store import FolderStore
 from service.api.label_sets.redis_store import RedisStore
 from service.api.label_sets.registry import LabelSets
 from service.api.metrics_port import metrics_of, serve_metrics
+from service.api.prefix import Prefix
 from service.api.problems import Code, Problem, respond
 from service.api.rate import Buckets, Rate, SharedBuckets
 from service.cache.audio_cache import AudioCache
@@ -98,6 +99,7 @@ def create_app(
         summary="Classify any sound with any labels.",
         version=version("anysound"),
         lifespan=lifespan,
+        redirect_slashes=False,  # behind TLS the redirect would lead to http://
         redoc_url=None,
     )
     app.state.settings = settings
@@ -125,6 +127,8 @@ def create_app(
             expose_headers=ANSWERED_WITH,
         )
     app.add_middleware(Access, settings=settings, traces=traces)
+    if settings.root_path:
+        app.add_middleware(Prefix, root_path=settings.root_path)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
@@ -30,12 +31,12 @@ class Gate:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(GUARDED):
+        if scope["type"] == "http" and (path := get_route_path(scope)).startswith(GUARDED):
             state = scope["app"].state
             try:
                 headers = Headers(scope=scope)
                 await admit(headers, state.keys, state.buckets)
-                if scope["path"] == CLASSIFY and scope["method"] == "POST":
+                if path == CLASSIFY and scope["method"] == "POST":
                     state.classifier.check(deadline_of(headers, state.settings))
             except Problem as problem:
                 scope["route"] = next((each for each in self.routes if each.matches(scope)[0] is not Match.NONE), None)
