@@ -1,4 +1,4 @@
-"""The Grafana dashboard, from what it shows. `python k8s/dashboard.py` writes the chart's JSON."""
+"""The Grafana dashboard. `python k8s/dashboard.py` writes its JSON into the chart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 @dataclass(frozen=True)
 class Panel:
-    """`queries` are legends and expressions, in which @ stands for the selection of pods."""
+    """`queries` maps legends to expressions, in which @ stands for the label matchers of the selected pods."""
 
     title: str
     unit: str
@@ -56,13 +56,13 @@ ROWS: dict[str, list[Panel]] = {
     "Objectives": [
         Panel("Requests", "reqps", {"{{route}} {{code}}": rate(f"{DURATION}_count", V1, "route, code")}),
         Panel(
-            "Time of a classification",
+            "Latency of classifications",
             "s",
             {f"p{p}": quantile(p / 100, DURATION, SERVED) for p in (50, 95, 99)},
-            "First byte of the request to the end of the answer; the objective is 0.25 s for 99 %.",
+            "From the first byte of the request to the end of the answer. Objective: 99 % within 0.25 s.",
         ),
         Panel(
-            "Within 0.25 s",
+            "Classifications within 0.25 s",
             "percentunit",
             {
                 "now": f"{rate(f'{DURATION}_bucket', IN_TIME)} / {rate(f'{DURATION}_count', SERVED)}",
@@ -76,30 +76,30 @@ ROWS: dict[str, list[Panel]] = {
                 "now": f"1 - {rate(f'{DURATION}_count', NOT_FAILED)} / {rate(f'{DURATION}_count', V1)}",
                 "6 h": 'avg(anysound:http_errors:ratio_rate6h{namespace=~"$namespace"})',
             },
-            "Answers of 500 and above; the objective is 0.1 %.",
+            "Share of answers with status 5xx. Objective: below 0.1 %.",
         ),
         Panel(
-            "Error budget burnt",
+            "Burn rate",
             "none",
             {
                 "failures": 'avg(anysound:http_errors:ratio_rate1h{namespace=~"$namespace"}) / 0.001',
                 "slow": 'avg(anysound:http_slow:ratio_rate1h{namespace=~"$namespace"}) / 0.01',
             },
-            "1 uses the budget up in 30 days; an alert comes at 14.4.",
+            "At 1 the error budget lasts exactly 30 days. Alerts fire at 14.4 (fast) and 6 (slow).",
         ),
-        Panel("Refused", "reqps", {"{{reason}}": rate("anysound_rejected_total", by="reason")}),
+        Panel("Refused requests", "reqps", {"{{reason}}": rate("anysound_rejected_total", by="reason")}),
     ],
     "Where the time goes": [
         Panel(
-            "Mean of each stage",
+            "Mean duration of each stage",
             "s",
             {"{{stage}}": mean(STAGE, "stage")},
-            "Stages follow each other, so that the stack is as high as the mean request.",
+            "Stages do not overlap: the stack is as high as the mean request.",
             stacked=True,
         ),
-        Panel("p95 of each stage", "s", {"{{stage}}": quantile(0.95, STAGE, by="stage")}),
+        Panel("p95 duration of each stage", "s", {"{{stage}}": quantile(0.95, STAGE, by="stage")}),
         Panel(
-            "Stages and the whole",
+            "Sum of stages and whole request",
             "s",
             {
                 "stages": f"{rate(f'{STAGE}_sum')} / {rate(f'{DURATION}_count', CLASSIFY)}",
@@ -108,54 +108,56 @@ ROWS: dict[str, list[Panel]] = {
         ),
     ],
     "Queue and batches": [
-        Panel("Audio that waits", "s", {"{{pod}}{{instance}}": "sum by (pod, instance) (anysound_queue_seconds{@})"}),
-        Panel("To work off", "s", {"at the present pace": 'anysound:queue_drain:seconds{namespace=~"$namespace"}'}),
-        Panel("Audio embedded a second", "s", {"audio": rate("anysound_audio_seconds_total")}),
+        Panel("Waiting audio", "s", {"{{pod}}{{instance}}": "sum by (pod, instance) (anysound_queue_seconds{@})"}),
         Panel(
-            "Size of a batch",
+            "Time to process the waiting audio",
+            "s",
+            {"at the current rate": 'anysound:queue_wait:seconds{namespace=~"$namespace"}'},
+        ),
+        Panel("Audio embedded per second", "s", {"audio": rate("anysound_audio_seconds_total")}),
+        Panel(
+            "Mean batch size",
             "none",
             {"{{kind}}": mean(BATCH, "kind")},
         ),
-        Panel(
-            "Sizes of audio batches", "none", {"{{le}}": rate(f"{BATCH}_bucket", 'kind="audio"', "le")}, kind="heatmap"
-        ),
-        Panel("Time of a batch, p95", "s", {"{{kind}}": quantile(0.95, BATCH_S, by="kind")}),
+        Panel("Batch sizes (audio)", "none", {"{{le}}": rate(f"{BATCH}_bucket", 'kind="audio"', "le")}, kind="heatmap"),
+        Panel("p95 batch duration", "s", {"{{kind}}": quantile(0.95, BATCH_S, by="kind")}),
         Panel(
             "Device busy",
             "percentunit",
             {"{{kind}}": f"{rate(f'{BATCH_S}_sum', by='kind')} / scalar(count(anysound_ready{{@}}))"},
-            "Time in batches over the time that there was; batches in flight together count each.",
+            "Time spent in batches per second. Batches in flight at the same time count separately.",
         ),
     ],
     "Caches": [
         Panel(
-            "Found",
+            "Hit ratio",
             "percentunit",
             {"{{cache}} {{tier}}": f"{rate(CACHE, HIT, 'cache, tier')} / {rate(CACHE, KNOWN, 'cache, tier')}"},
         ),
-        Panel("Look-ups", "ops", {"{{cache}} {{tier}} {{result}}": rate(CACHE, by="cache, tier, result")}),
+        Panel("Lookups", "ops", {"{{cache}} {{tier}} {{result}}": rate(CACHE, by="cache, tier, result")}),
         Panel(
-            "Redis without an answer",
+            "Failed Redis lookups",
             "ops",
             {
                 "all": f"{rate(CACHE, UNANSWERED)} or vector(0)",
             },
-            "Errors and look-ups that the breaker kept back; requests are served without.",
+            "Errors, and lookups skipped by the circuit breaker. Requests are served without Redis.",
         ),
     ],
     "Clips": [
-        Panel("Cannot be decoded", "ops", {"{{reason}}": rate("anysound_decode_failures_total", by="reason")}),
-        Panel("Requests being answered", "none", {"all": "sum(anysound_http_requests_in_progress{@})"}),
+        Panel("Decoding failures", "ops", {"{{reason}}": rate("anysound_decode_failures_total", by="reason")}),
+        Panel("Requests in progress", "none", {"all": "sum(anysound_http_requests_in_progress{@})"}),
         Panel("Pods ready", "none", {"ready": "sum(anysound_ready{@})", "scraped": 'count(up{job="anysound",@})'}),
-        Panel("Workers that died", "none", {"{{pod}}{{instance}}": "increase(anysound_worker_restarts_total{@}[5m])"}),
+        Panel("Worker restarts", "none", {"{{pod}}{{instance}}": "increase(anysound_worker_restarts_total{@}[5m])"}),
         Panel(
-            "What is served",
+            "Served checkpoints",
             "none",
             {
                 "{{name}} {{fingerprint}} {{device}} {{dtype}}": "count by (name, fingerprint, device, dtype) "
                 "(anysound_model_info{@})"
             },
-            "More than one line: a roll-out is under way, or stuck.",
+            "More than one line: a rollout is in progress or stuck.",
         ),
     ],
     "GPU (DCGM exporter)": [
@@ -173,12 +175,12 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel("Power", "watt", {"{{pod}} {{gpu}}": f"DCGM_FI_DEV_POWER_USAGE{{{CONTAINER}}}"}),
         Panel("Temperature", "celsius", {"{{pod}} {{gpu}}": f"DCGM_FI_DEV_GPU_TEMP{{{CONTAINER}}}"}),
-        Panel("Faults (XID)", "none", {"{{pod}} {{gpu}}": f"DCGM_FI_DEV_XID_ERRORS{{{CONTAINER}}}"}),
+        Panel("XID errors", "none", {"{{pod}} {{gpu}}": f"DCGM_FI_DEV_XID_ERRORS{{{CONTAINER}}}"}),
     ],
     "Process (cAdvisor, kube-state-metrics)": [
         Panel("Memory", "bytes", {"{{pod}}": f"container_memory_working_set_bytes{{{CONTAINER}}}"}),
         Panel(
-            "Processors",
+            "CPU",
             "none",
             {"{{pod}}": f"sum by (pod) (rate(container_cpu_usage_seconds_total{{{CONTAINER}}}[$__rate_interval]))"},
         ),
@@ -226,7 +228,7 @@ def panel(id: int, spec: Panel, x: int, y: int, width: int) -> dict[str, Any]:  
 
 
 def variable(name: str, label: str) -> dict[str, Any]:
-    """A list to choose from; `All` also takes what has no such label, outside Kubernetes."""
+    """A dashboard variable. `All` also matches series without the label, as outside Kubernetes."""
     return {
         "name": name,
         "type": "query",

@@ -1,7 +1,7 @@
-"""What a pod needs, measured: `python k8s/sizing.py`. Processor time and memory of `anysound serve` for clips of 5 s.
+"""Measure CPU time and memory of `anysound serve` for clips of 5 s, to size pods: `python k8s/sizing.py`.
 
-Processor seconds are what a clip costs, whatever else the machine does meanwhile; clips a second of a pod are its
-processors divided by that. On a GPU the time on the device counts instead: read it from the dashboard.
+CPU time per clip tolerates other load on the machine. Clips per second of a pod are its cores divided by it. On a GPU,
+use the time per batch on the dashboard instead.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ sys.path.append(str(Path(__file__).parent / "anysound" / "files"))
 from load import LABELS, ask, recording, varied
 
 HEAD = """\
-| callers | processor s a clip | clips/s a processor | memory MiB | a million clips |
+| callers | CPU s per clip | clips/s per core | memory MiB | cost of 10⁶ clips |
 |---|---|---|---|---|"""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it."""
+    """A process and its descendants."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -36,7 +36,7 @@ def family(pid: int) -> list[int]:
 
 
 def processor_s(pid: int) -> float:
-    """Processor seconds of a family so far, user and system; of children that ended, too."""
+    """User and system CPU seconds of a process and its descendants so far, ended children included."""
     total = 0
     for each in family(pid):
         fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
@@ -45,7 +45,7 @@ def processor_s(pid: int) -> float:
 
 
 def memory_mib(pid: int) -> float:
-    """Memory of a family; a page that several share counts once."""
+    """Proportional set size of a process and its descendants in MiB; shared pages count once."""
     text = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in family(pid)]
     return sum(int(kib) for each in text for kib in re.findall(r"^Pss:\s+(\d+)", each, flags=re.MULTILINE)) / 1024
 
@@ -63,8 +63,8 @@ def serve(log: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=200, help="for each row")
-    parser.add_argument("--price", type=float, default=0.04, help="of a processor for an hour")
+    parser.add_argument("--clips", type=int, default=200, help="clips per row")
+    parser.add_argument("--price", type=float, default=0.04, help="price of a core per hour")
     options = parser.parse_args()
     bodies = [recording(seed) for seed in range(4)]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Every alert, by promtool: with the series it fires on and with those it must be silent on; its page exists."""
+"""Every alert, tested by promtool with series on which it fires and series on which it does not; its runbook exists."""
 
 from __future__ import annotations
 
@@ -109,56 +109,56 @@ CASES = [
     Case(
         "AnysoundNotReady",
         {**POD, "severity": "warning"},
-        "The worker of anysound-1 is not ready for 10 minutes.",
+        "The worker of anysound-1 has not been ready for 10 minutes.",
         {series("anysound_ready", POD): stays(0)},
         {series("anysound_ready", POD): "1+0x81 0+0x100"},
     ),
     Case(
         "AnysoundErrorBudgetBurnFast",
         {**RELEASE, "severity": "critical"},
-        "5% of requests fail; the month's budget is gone in two days.",
+        "5% of requests fail; at this rate the 30-day error budget is used up in two days.",
         requests(95, 5),
         requests(99, 1),
     ),
     Case(
         "AnysoundErrorBudgetBurnSlow",
         {**RELEASE, "severity": "warning"},
-        "1% of requests fail; the month's budget is gone in five days.",
+        "1% of requests fail; at this rate the 30-day error budget is used up in five days.",
         requests(99, 1),
         requests(998, 2),
     ),
     Case(
         "AnysoundLatencyBudgetBurnFast",
         {**RELEASE, "severity": "critical"},
-        "20% of classifications take more than 0.25 s.",
+        "20% of classifications take longer than 0.25 s.",
         classified(80, 20),
         classified(90, 10),
     ),
     Case(
         "AnysoundLatencyBudgetBurnSlow",
         {**RELEASE, "severity": "warning"},
-        "10% of classifications take more than 0.25 s.",
+        "10% of classifications take longer than 0.25 s.",
         classified(90, 10),
         classified(98, 2),
     ),
     Case(
         "AnysoundQueueLong",
         {**RELEASE, "severity": "warning"},
-        "The audio that waits takes 20s to work off.",
+        "The waiting audio takes 20s to process.",
         waiting(1200, 60),
         waiting(300, 60),
     ),
     Case(
         "AnysoundOverloaded",
         {**RELEASE, "severity": "critical"},
-        "5% of requests are refused for lack of room.",
+        "5% of requests are refused because the queue is full.",
         {**requests(100, 0), **rejected("overloaded", 5)},
         {**requests(1000, 0), **rejected("overloaded", 1), **rejected("unsupported_audio", 500)},
     ),
     Case(
         "AnysoundDecodeFailures",
         {**RELEASE, "severity": "warning"},
-        "0.50 clips a request cannot be decoded.",
+        "0.50 clips per request cannot be decoded.",
         {**requests(60, 0), series("anysound_decode_failures_total", POD, reason="unreadable"): grows(30)},
         {**requests(60, 0), series("anysound_decode_failures_total", POD, reason="unreadable"): grows(6)},
     ),
@@ -172,7 +172,7 @@ CASES = [
     Case(
         "AnysoundRedisUnavailable",
         {**RELEASE, "severity": "warning"},
-        "90% of look-ups in Redis get no answer; requests are served without.",
+        "90% of Redis lookups fail; requests are served without Redis.",
         looked_up("text", "redis", hit=10, error=10, bypass=80),
         looked_up("text", "redis", hit=50, miss=40, error=10),
     ),
@@ -186,14 +186,14 @@ CASES = [
     Case(
         "AnysoundBatchesSmall",
         {**RELEASE, "severity": "info"},
-        "Audio waits, yet batches hold few windows.",
+        "Audio is waiting, but batches are small.",
         {**waiting(600, 60), **batches(2)},
         {**waiting(600, 60), **batches(32)},
     ),
     Case(
         "AnysoundUnauthorized",
         {**RELEASE, "severity": "warning"},
-        "2 requests a second come without a known key.",
+        "2 requests per second have no valid API key.",
         rejected("unauthorized", 120),
         rejected("unauthorized", 6),
     ),

@@ -1,4 +1,4 @@
-"""Put a checkpoint where the service expects it, or look at the one that is there; a wrong one stops the pod here."""
+"""Download a checkpoint to where the service expects it, or verify the one there. Exits with 1 if it is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHUNK = 1 << 20
 
 
 def fetch(url: str, sha256: str, folder: Path) -> None:
-    """Unpack the tar archive at `url`, after its digest was compared. Raises ValueError where it differs."""
+    """Download and unpack the tar archive at `url`. Raises ValueError, unpacking nothing, if its SHA-256 differs."""
     archive = folder / ".archive"
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=60) as source, archive.open("wb") as target:  # noqa: S310 - the chart's URL
@@ -43,11 +43,11 @@ def check(folder: Path, fingerprint: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="where checkpoints are mounted")
-    parser.add_argument("--path", default="", help="of the checkpoint inside the folder")
-    parser.add_argument("--url", help="of a tar archive")
-    parser.add_argument("--sha256", help="of that archive")
-    parser.add_argument("--fingerprint", help="that the checkpoint must have")
+    parser.add_argument("--folder", type=Path, required=True, help="directory where checkpoints are mounted")
+    parser.add_argument("--path", default="", help="path of the checkpoint inside the folder")
+    parser.add_argument("--url", help="address of a tar archive to download")
+    parser.add_argument("--sha256", help="SHA-256 of the archive")
+    parser.add_argument("--fingerprint", help="fingerprint that the checkpoint must have")
     options = parser.parse_args()
     try:
         if options.url:

@@ -1,6 +1,6 @@
-"""Requests at a set rate, whether or not the answers keep up; one line of JSON, status 1 where a bound does not hold.
+"""Send requests at a constant rate; print one line of JSON; exit with 1 if a bound is exceeded.
 
-Open loop: a request's time counts from when it was due, so that a slow service cannot hide by slowing its callers.
+The load is open loop: latency counts from when a request was due, so a slow service does not slow its callers down.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LABELS = ("dog", "rain", "siren", "music", "speech")
 
 
 def recording(seed: int, seconds: float = 5.0) -> bytes:
-    """A wav of a few tones and noise, another one for each seed, so that no cache answers for the model."""
+    """A wav of a tone and noise. Each seed gives another one, so that no cache answers."""
     numbers = random.Random(seed)  # noqa: S311
     pitch = numbers.uniform(100, 4_000)
     samples = (
@@ -43,12 +43,12 @@ def recording(seed: int, seconds: float = 5.0) -> bytes:
 
 
 def varied(body: bytes, number: int) -> bytes:
-    """The same recording with other samples at its end."""
+    """The same recording with different samples at its end, so that no cache answers."""
     return body[:-8] + struct.pack("<q", number)
 
 
 def ask(url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> str:
-    """The status of one answer, or the name of what went wrong."""
+    """Send one request. Returns the status of the answer, or the name of the exception."""
     request = urllib.request.Request(url, body, headers)  # noqa: S310 - the chart's URL
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
@@ -61,17 +61,17 @@ def ask(url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> str
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Nearest rank; infinite where there is no value."""
+    """By nearest rank; infinite if there are no values."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else math.inf
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", required=True, help="of the service")
-    parser.add_argument("--rate", type=float, default=5, help="requests a second")
+    parser.add_argument("--url", required=True, help="address of the service")
+    parser.add_argument("--rate", type=float, default=5, help="requests per second")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--timeout-s", type=float, default=35)
-    parser.add_argument("--key-file", type=Path, help="holds an API key")
+    parser.add_argument("--key-file", type=Path, help="file with an API key")
     parser.add_argument("--max-failed-share", type=float, default=0.001)
     parser.add_argument("--max-p95-ms", type=float, default=250)
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 {{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
-{{/* Call with (list $ "component"). Selectors never change over a release's life; labels may. */}}
+{{/* Call with (list $ "component"). Selectors are immutable; labels may change. */}}
 {{- define "anysound.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: anysound
@@ -24,7 +24,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* A number of values.yaml is a float: 67108864 must not become 6.7108864e+07. A list is JSON. */}}
+{{/* Numbers of values.yaml are floats: without this, 67108864 would be rendered as 6.7108864e+07. Lists become JSON. */}}
 {{- define "anysound.scalar" -}}
 {{- if kindIs "slice" . }}{{ toJson . }}{{ else if kindIs "float64" . }}{{ if eq . (floor .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}{{ else }}{{ . }}{{ end }}
 {{- end }}

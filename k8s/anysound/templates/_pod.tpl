@@ -1,4 +1,4 @@
-{{/* What every pod and container of the release has in common: Pod Security "restricted". */}}
+{{/* Pod Security Standard "restricted", for every pod of the release. */}}
 {{- define "anysound.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -30,7 +30,7 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Where pods with a model run; Redis and the load test go anywhere. Call with (list $ gpus). */}}
+{{/* Placement of pods that load a model; Redis and the load test may run on any node. Call with (list $ gpus). */}}
 {{- define "anysound.placement" -}}
 {{- $root := index . 0 -}}
 {{- $tolerations := $root.Values.tolerations -}}
@@ -45,7 +45,7 @@ priorityClassName: {{ . }}
 {{- with $placement }}{{ toYaml . }}{{ end }}
 {{- end }}
 
-{{/* Call with (list $ resources gpus). A GPU is asked for as a limit; its request is the same. */}}
+{{/* Call with (list $ resources gpus). GPUs are set as limits; requests default to the same. */}}
 {{- define "anysound.resources" -}}
 {{- $root := index . 0 -}}
 {{- $resources := deepCopy (index . 1) -}}
@@ -55,7 +55,7 @@ priorityClassName: {{ . }}
 {{- toYaml $resources }}
 {{- end }}
 
-{{/* The root is read-only: whatever wants to write a cache writes it to /tmp. */}}
+{{/* The root file system is read-only, so caches go to /tmp. */}}
 {{- define "anysound.writableCaches" -}}
 - {name: HOME, value: /tmp}
 - {name: XDG_CACHE_HOME, value: /tmp/cache}

@@ -1,6 +1,6 @@
 {{/*
-SIGTERM comes `preStop` after the pod left its endpoints. The service then says "not ready" for `drain`, and what it
-accepted until then may take a whole request timeout: the service's own drain time is both.
+SIGTERM is sent `preStop` seconds after the pod is removed from its endpoints. The service is then not ready for
+`drain` seconds, and requests accepted until the end of these may take the request timeout. ANYSOUND_DRAIN_S is the sum.
 */}}
 {{- define "anysound.drain" -}}
 {{- add (int .Values.termination.drainSeconds) (ceil .Values.settings.request_timeout_s | int) }}
