@@ -1,0 +1,71 @@
+"""The Python client of anysound: score any recording against any labels.
+
+`Client` for ordinary code, `AsyncClient` for asyncio; both have the same methods.
+"""
+
+from anysound_client.audio import Audio
+from anysound_client.client import AsyncClient, Client
+from anysound_client.errors import (
+    AnysoundError,
+    AudioTooLong,
+    ConnectionFailed,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+    PayloadTooLarge,
+    PreconditionFailed,
+    RateLimited,
+    ServiceError,
+    TimedOut,
+    Unauthorized,
+    UnknownLabelSet,
+    UnsupportedAudio,
+)
+from anysound_client.labels import Label
+from anysound_client.results import (
+    Classification,
+    Embeddings,
+    Item,
+    LabelSet,
+    LabelSetSummary,
+    Model,
+    Result,
+    Score,
+    Window,
+    to_pandas,
+)
+
+__all__ = [
+    "AnysoundError",
+    "AsyncClient",
+    "Audio",
+    "AudioTooLong",
+    "Classification",
+    "Client",
+    "ConnectionFailed",
+    "DeadlineExceeded",
+    "Embeddings",
+    "InternalError",
+    "InvalidRequest",
+    "Item",
+    "Label",
+    "LabelSet",
+    "LabelSetSummary",
+    "Model",
+    "NotReady",
+    "Overloaded",
+    "PayloadTooLarge",
+    "PreconditionFailed",
+    "RateLimited",
+    "Result",
+    "Score",
+    "ServiceError",
+    "TimedOut",
+    "Unauthorized",
+    "UnknownLabelSet",
+    "UnsupportedAudio",
+    "Window",
+    "to_pandas",
+]

@@ -1,0 +1,35 @@
+"""Labels as callers give them, and as the service takes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label with prompts of its own. Without prompts, its name is put into the template."""
+
+    name: str
+    prompts: Sequence[str] = ()
+    negative_prompts: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """Without the lists that are empty."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+Labels = Sequence["str | Label"]
+
+
+def labels_to_json(labels: Labels) -> list[object]:
+    """Raises TypeError for a single string: its letters would become the labels."""
+    if isinstance(labels, str):
+        raise TypeError("labels is a list of labels, not a string")
+    return [label.to_json() if isinstance(label, Label) else label for label in labels]
+
+
+def labels_field(labels: Labels) -> str:
+    """The labels as one form field."""
+    return json.dumps(labels_to_json(labels), ensure_ascii=False)
