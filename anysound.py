@@ -1,4 +1,4 @@
-"""The command `anysound`: every part of the project behind one name. Each command imports only what it needs."""
+"""The command `anysound`. Each subcommand imports only what it needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="anysound", help="Classify any sound with any labels.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-checkpoint_app = typer.Typer(help="Look at checkpoints, and import other projects'.", no_args_is_help=True)
+checkpoint_app = typer.Typer(help="Show checkpoints, and import those of other projects.", no_args_is_help=True)
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(train_app, name="train")
 
@@ -29,12 +29,12 @@ out = Console(markup=False, highlight=False)
 err = Console(stderr=True, markup=False, highlight=False)
 
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help="A checkpoint directory or a hub id; the bundled checkpoint if absent.")
+    str | None, typer.Option("--model", help="A checkpoint directory or a hub id. Default: the bundled checkpoint.")
 ]
 
 
 def fail(message: str) -> typer.Exit:
-    """Say why on stderr; raise the result to end with status 2."""
+    """Print `message` on stderr. The caller raises the result, which ends the command with status 2."""
     err.print(message, style="red", soft_wrap=True)
     return typer.Exit(2)
 
@@ -72,15 +72,15 @@ def bench(context: typer.Context) -> None:
 @app.command()
 def classify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings in any common format.")],
-    label: Annotated[list[str], typer.Option("--label", "-l", help="A label; give the option once for each.")],
-    template: Annotated[str | None, typer.Option(help="Prompt with one {label}; the checkpoint's if absent.")] = None,
-    activation: Annotated[str, typer.Option(help="softmax: the labels share 1; sigmoid: each for itself.")] = "softmax",
-    top_k: Annotated[int | None, typer.Option(min=1, help="How many scores a file; all if absent.")] = None,
+    label: Annotated[list[str], typer.Option("--label", "-l", help="A label. Repeat the option for each label.")],
+    template: Annotated[str | None, typer.Option(help="Prompt with one {label}. Default: the checkpoint's.")] = None,
+    activation: Annotated[str, typer.Option(help="softmax: scores sum to 1. sigmoid: independent scores.")] = "softmax",
+    top_k: Annotated[int | None, typer.Option(min=1, help="Number of scores per file. Default: all.")] = None,
     none_of_these: Annotated[bool, typer.Option("--none-of-these", help="Add the open-set score.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file.")] = False,
     model: ModelOption = None,
 ) -> None:
-    """Score recordings against labels. Exit status 1 where a file could not be read."""
+    """Score recordings against labels. The exit status is 1 if a file could not be read."""
     from model.audio import AudioError
     from model.classify import LabelPrompts, clip_embedding, ranked
     from model.embed import clip_windows, embed_prompts, embed_windows
@@ -127,7 +127,7 @@ def checked_activation(activation: str, labels: list[str], none_of_these: bool) 
     if activation == "sigmoid":
         return "sigmoid"
     if activation != "softmax":
-        raise fail(f"unknown activation {activation!r}: softmax or sigmoid")
+        raise fail(f"unknown activation {activation!r}: give softmax or sigmoid")
     if len(labels) == 1 and not none_of_these:
         raise fail("softmax over one label is always 1: give more labels, --none-of-these, or --activation sigmoid")
     return "softmax"
@@ -168,7 +168,7 @@ def embed(
     files: Annotated[list[Path] | None, typer.Option("--audio", help="A recording to embed.")] = None,
     model: ModelOption = None,
 ) -> None:
-    """Print L2-normalised embeddings, one JSON object a line: texts first, then recordings."""
+    """Print L2-normalised embeddings, one JSON object per line: texts first, then recordings."""
     from model.audio import AudioError
     from model.classify import clip_embedding
     from model.embed import clip_windows, embed_prompts, embed_windows
@@ -193,9 +193,11 @@ def embed(
 
 @checkpoint_app.command("info")
 def checkpoint_info(
-    model: Annotated[str | None, typer.Argument(help="A directory or a hub id; the bundled one if absent.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A directory or a hub id. Default: the bundled checkpoint.")
+    ] = None,
 ) -> None:
-    """What a checkpoint is: name, fingerprint, front end, encoders, sizes, sources, figures."""
+    """Show a checkpoint: name, fingerprint, front end, encoders, sizes, sources, training."""
     checkpoint = open_checkpoint(model)
     config = checkpoint.config
     clap = checkpoint.model
@@ -231,16 +233,14 @@ def checkpoint_info(
 @checkpoint_app.command("import")
 def checkpoint_import(
     kind: Annotated[str, typer.Argument(help="transformers, msclap-2022, msclap-2023, laion, panns or efficientat")],
-    source: Annotated[
-        str, typer.Argument(metavar="FILE_OR_REPO", help="The weights as they were released, or the hub id of them.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="FILE_OR_REPO", help="The released weights, or their hub id.")],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="The checkpoint directory to write.")],
-    name: Annotated[str | None, typer.Option(help="The model's name; its file's if absent.")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name. Default: its file's.")] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Directory of the tokenizer, for files without one; from the hub if absent.")
+        Path | None, typer.Option(help="Directory of the tokenizer, for files without one. Default: from the hub.")
     ] = None,
 ) -> None:
-    """Turn a released CLAP into a checkpoint directory: strictly, key by key, and never by running its pickle."""
+    """Convert a released CLAP to a checkpoint directory. Every key is checked, and no pickled code is run."""
     from model.checkpoint import CheckpointError
     from model.hub import import_model
 
@@ -263,7 +263,7 @@ def parameters(module: Any) -> float:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def evaluate(context: typer.Context) -> None:
     """Measure a checkpoint on the paper's data sets; see `anysound evaluate --help`."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave their core to those that read
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave their core to reading threads
     from evaluation.command import app as evaluation
 
     evaluation(context.args, prog_name="anysound evaluate")

@@ -1,1 +1,1 @@
-"""How fast the service is, next to the bare model and to what people would serve it with instead: `make bench`."""
+"""The speed of the service, compared with the bare model and with other ways to serve it: `make bench`."""

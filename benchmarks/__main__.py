@@ -1,4 +1,4 @@
-"""`anysound bench`: the service next to the bare model and to its peers, under clients, offered rates and overload."""
+"""`anysound bench`: the service, the bare model and other servers under closed-loop, open-loop and overload traffic."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from benchmarks.systems import ALL_PEERS, Peer, Running, anysound
 ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 8, 32, 128)
 RATES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25)
-"""Offered, as parts of what was served at the peak."""
+"""Offered loads, as fractions of the peak throughput."""
 PARTS = ("closed", "offered", "overload", "peers", "memory")
 WIDTH = 170
 CLAP_RATE = 48_000
-"""Infinity reads recordings at its model's own rate only; so every server of the ClapModel gets them so."""
+"""Infinity accepts recordings only at its model's rate, so every server of the ClapModel gets that rate."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Options:
 
 
 class Bench:
-    """A run, part by part."""
+    """One run of the benchmark, with a method per part."""
 
     def __init__(self, options: Options, console: Console) -> None:
         self.options = options
@@ -54,7 +54,7 @@ class Bench:
         self.clips_48k = recordings.prepare(options.clips, self.cache / "clips-48k", CLAP_RATE)
 
     def model(self, name: str) -> Path | None:
-        """Checkpoint directory of `bundled`, `cnn14` or `clap`; None for the bundled one."""
+        """The checkpoint directory of `cnn14` or `clap`; None for `bundled`."""
         if name == "bundled":
             return None
         if name == "cnn14":
@@ -62,7 +62,7 @@ class Bench:
         return weights.clap_checkpoint(self.cache / "clap-imported", self.clap_model())
 
     def clap_model(self) -> Path:
-        """What the peers serve."""
+        """The transformers directory that the peers serve."""
         return weights.clap_model(self.cache / "clap")
 
     def say(self, text: str) -> None:
@@ -113,7 +113,7 @@ class Bench:
         self.report.save(options.out)
 
     def service(self, name: str) -> None:
-        """The service against the bare model, in turns, so that a noisy machine is noisy for both."""
+        """The service and the bare model by turns, so that noise on the machine affects both."""
         options = self.options
         model = self.model(name)
         with ExitStack() as stack:
@@ -154,7 +154,7 @@ class Bench:
                 self.overload(name, running)
 
     def overload(self, name: str, running: Running) -> None:
-        """Twice the load it can carry: it must serve as much as at its peak, and refuse the rest quickly."""
+        """Twice the peak load: the service must keep its peak throughput and refuse the rest quickly."""
         peak = self.load(running, name, clients=32)
         over = self.load(running, name, rate=2 * peak.clips_s)
         again = self.load(running, name, clients=32)
@@ -168,7 +168,7 @@ class Bench:
             self.check(f"{name}: failed under overload", str(over.failed), "0", False)
 
     def peers(self) -> None:
-        """All serve one ClapModel; one at a time, so that none costs another its cores."""
+        """All systems serve one ClapModel, one after the other, so that they do not compete for cores."""
         model = self.clap_model()
         ours = self.each(None, self.model("clap"))
         for peer in ALL_PEERS:
@@ -187,7 +187,7 @@ class Bench:
                 self.check(f"p99 against {peer.name}, {at} clients", sooner, "ahead", ours[at].p99 < theirs[at].p99)
 
     def each(self, peer: Peer | None, model: Path | None) -> dict[int, Measurement]:
-        """A system under every number of clients."""
+        """Measure a system at every number of clients."""
         log = self.options.out / f"{peer.name if peer else 'anysound'}-clap.log"
         with ExitStack() as stack:
             if peer is None or model is None:
@@ -218,15 +218,15 @@ class Bench:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="anysound bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute: the bundled checkpoint, 1 and 32 clients")
+    parser.add_argument("--quick", action="store_true", help="one minute: the bundled checkpoint, 1 and 32 clients")
     parser.add_argument("--parts", default="closed,offered,overload,peers", help=", ".join(PARTS))
     parser.add_argument("--models", default="bundled,cnn14", help="bundled, cnn14, clap")
     parser.add_argument("--clients", default=",".join(map(str, CLIENTS)))
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
-    parser.add_argument("--minutes", type=float, default=20.0, help="of the part `memory`")
+    parser.add_argument("--seconds", type=float, default=10.0, help="duration of each measurement")
+    parser.add_argument("--minutes", type=float, default=20.0, help="duration of the part `memory`")
     parser.add_argument("--clips", type=Path, default=ROOT / "examples", help="folder of recordings")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--serve", default="", help="more flags for `anysound serve`, in one string")
+    parser.add_argument("--serve", default="", help="further options of `anysound serve`, in one string")
     given = parser.parse_args(arguments)
     parts = ("closed", "overload") if given.quick else tuple(given.parts.split(","))
     if unknown := set(parts) - set(PARTS):

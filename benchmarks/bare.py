@@ -1,4 +1,4 @@
-"""The limit: the service's own forward pass in a loop, without HTTP, decoding or scores around it.
+"""The upper bound: the service's forward pass in a loop, without HTTP, decoding or scores.
 
 `python -m benchmarks.bare --model DIR CLIP...` waits for lines `BATCH STREAMS SECONDS` on standard input and answers
 each with a line of JSON. It sleeps in between, so that it can stand beside the service in one run.
@@ -28,8 +28,8 @@ BATCHES = (1, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Pace:
-    """Of batches of one size, `streams` of them at once: clips a second over all, in ms the median duration of a batch
-    and the processor time of a clip."""
+    """Batches of one size in `streams` parallel streams: clips per second in total, median ms per batch and CPU ms per
+    clip."""
 
     batch: int
     streams: int
@@ -41,7 +41,7 @@ class Pace:
 def pace(
     embed: Callable[[Sequence[Any]], Any], windows: Sequence[Any], batch: int, streams: int, seconds: float
 ) -> Pace:
-    """Run batches for about so many seconds, at least three in each stream."""
+    """Run batches for about `seconds`, at least three in each stream."""
 
     def stream() -> list[float]:
         durations: list[float] = []
@@ -95,7 +95,7 @@ class Bare:
         return Pace(**json.loads(self._answer()))
 
     def best(self, seconds: float) -> Pace:
-        """At the batch size and number of streams with the most clips a second."""
+        """The pace at the batch size and number of streams with the most clips per second."""
         tried: list[Pace] = []
         for streams in sorted({1, self.streams}):
             for batch in BATCHES:

@@ -1,4 +1,4 @@
-"""What caches, limits and keys cost, and what they save. Prints one row a promise of docs/caches.md.
+"""The cost and the gain of caches, limits and keys. Prints one row per promise of docs/caches.md.
 
 python -m benchmarks.caches [--skip-service]
 """
@@ -54,12 +54,12 @@ def ms(seconds: float) -> str:
 
 
 def spread(times: Sequence[float]) -> str:
-    """Median, and the 99th of a hundred."""
+    """The median and the 99th percentile, as text."""
     return f"{ms(statistics.median(times))} (p99 {ms(float(np.quantile(times, 0.99)))}, n {len(times)})"
 
 
 class Instant(SpectralEmbedder):
-    """An embedder that takes no time: what is measured is the cache."""
+    """An embedder that takes no time, so that the cache alone is measured."""
 
     async def embed_text(self, prompts: Sequence[str], **_: object) -> Embedded:
         self.prompts += prompts
@@ -159,7 +159,7 @@ def service(*flags: str) -> Iterator[tuple[str, int]]:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that come from it."""
+    """A process and its descendants."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
@@ -168,7 +168,7 @@ def family(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> float:
-    """MiB of a process and all that come from it, shared pages counted in parts."""
+    """Memory of a process and its descendants in MiB, as proportional set size."""
     total = 0
     for each in family(pid):
         try:
@@ -180,7 +180,7 @@ def resident(pid: int) -> float:
 
 
 class Peak:
-    """The most memory that a service has while this is entered, over what it had at first."""
+    """Measure the peak memory of a service inside the context, as an increase over its start."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -298,7 +298,7 @@ def keys() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--skip-service", action="store_true", help="only what needs no model")
+    parser.add_argument("--skip-service", action="store_true", help="run only the measurements that need no model")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder)) as redis:
         asyncio.run(caches(redis))

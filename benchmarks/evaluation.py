@@ -49,7 +49,7 @@ out = Console(markup=False, highlight=False)
 
 
 def make_clips(root: Path, count: int) -> DataSet:
-    """ESC-50 with noise for sound: `count` clips of 5 s over its 50 classes."""
+    """Write a data set in the layout of ESC-50: `count` clips of 5 s of noise in 50 classes."""
     rng = np.random.default_rng(0)
     noise = (rng.standard_normal(RATE * 5 + count) * 3_000).astype(np.int16)
     rows = ["filename,fold,target,category,esc10,src_file,take"]
@@ -68,14 +68,14 @@ def resident_mib() -> float:
 
 
 def one_call(encoder: Encoder, windows: Samples, count: int) -> None:
-    """The encoder alone on `count` windows, in the batches it chose, one after the other."""
+    """The encoder alone on `count` windows, in its own batch size, one batch at a time."""
     size = encoder.batch.size
     for start in range(0, count, size):
         encoder(windows[: min(size, count - start)])
 
 
 def at_once(encoder: Encoder, windows: Samples, count: int) -> None:
-    """The encoder alone on `count` windows, as many batches at once as evaluation runs."""
+    """The encoder alone on `count` windows, with as many parallel batches as evaluation runs."""
     size = encoder.batch.size
     with encoder.running() as lanes:
         for _ in lanes.map(encoder, [windows[: min(size, count - start)] for start in range(0, count, size)]):
@@ -83,7 +83,7 @@ def at_once(encoder: Encoder, windows: Samples, count: int) -> None:
 
 
 def with_cnn14(bundled: Checkpoint) -> Checkpoint:
-    """The paper's audio encoder and front end, untrained: the arithmetic is the same."""
+    """The paper's audio encoder and front end, untrained: the speed is the same."""
     update = {"name": "cnn14", "front_end": FrontEndConfig(), "audio_encoder": Cnn14Config()}
     config = bundled.config.model_copy(update=update | {"audio_projection": ProjectionConfig()})
     return Checkpoint(bundled.folder, config, Clap(config).eval(), bundled.tokenizer, "0" * 64)
@@ -91,7 +91,7 @@ def with_cnn14(bundled: Checkpoint) -> Checkpoint:
 
 @dataclass
 class Cost:
-    """Clips or windows a second by the clock, and processor milliseconds each."""
+    """Clips or windows per second of wall time, and CPU milliseconds per clip or window."""
 
     count: int = 0
     wall: float = 0.0
@@ -177,7 +177,7 @@ def main() -> None:
 
 
 def by_part(clips: Sequence[Clip], front_end: FrontEndConfig) -> str:
-    """Processor milliseconds of each step before the encoder."""
+    """CPU milliseconds of each step before the encoder."""
     spent = np.zeros(len(STEPS))
     for clip in clips:
         marks = [time.process_time()]

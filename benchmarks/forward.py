@@ -1,4 +1,4 @@
-"""What each step on the way to a fast forward pass is worth: `python -m benchmarks.forward --model DIR`.
+"""The gain of each step that makes the forward pass faster: `python -m benchmarks.forward --model DIR`.
 
 All variants run in turns, so that a noisy machine is noisy for all; printed are medians. Processor time is that of one
 thread, which neighbours disturb least.
@@ -30,7 +30,7 @@ Forward = Callable[[Tensor], Tensor]
 
 
 def variants(encoder: nn.Module, names: list[str]) -> dict[str, Forward]:
-    """The encoder as it is trained, and after each step."""
+    """The encoder as trained, and after each step."""
     folded = copy.deepcopy(encoder)
     fold_batch_norms(folded)
 
@@ -62,10 +62,8 @@ def main() -> None:
     parser.add_argument("--batches", default="1,2,4,8,16,32")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=cores())
-    parser.add_argument(
-        "--stock-allocator", action="store_true", help="memory goes back to the kernel when it is freed"
-    )
-    parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes")
+    parser.add_argument("--stock-allocator", action="store_true", help="return freed memory to the kernel")
+    parser.add_argument("--compile", action="store_true", help="also measure torch.compile, which takes minutes")
     options = parser.parse_args()
     if not options.stock_allocator:
         keep_freed_memory()  # as the worker does

@@ -1,6 +1,6 @@
-"""The load generator: a process of its own, so that it shares no interpreter with what it measures.
+"""The load generator. It is a separate process, so that it shares no interpreter with the measured system.
 
-`python -m benchmarks.load` reads one plan as JSON from standard input, runs it and writes what every request came to.
+`python -m benchmarks.load` reads a plan as JSON from standard input, runs it and writes the result of each request.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Body = Literal["raw", "litserve", "infinity"]
 
 REFUSED = (429, 503)
 BACK_OFF_S = 0.05
-"""How long a closed-loop client waits after a refusal: much less than it is told, to keep the pressure up."""
+"""Seconds that a closed-loop client waits after a refusal: much less than Retry-After, to keep the load high."""
 TIMEOUT_S = 60.0
 CONNECTIONS = 4_000
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go, and how a clip is wrapped."""
+    """The address of requests, and the encoding of their clips."""
 
     host: str
     port: int
@@ -41,9 +41,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """`clients` of a closed loop, each with one request at a time; or else `rate` requests a second, come what may.
+    """A closed loop of `clients` with one request each at a time, or an open loop of `rate` requests per second.
 
-    What is sent in the first `warm_up_s` is not counted. `clips` are files of 16-bit WAV.
+    Requests of the first `warm_up_s` are not counted. `clips` are files of 16-bit WAV.
     """
 
     target: Target
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass
 class Sample:
-    """One request: when it was due and done, in seconds from the start, and its status; 0 where there was no answer."""
+    """One request: when it was due and done, in seconds from the start, and its status; 0 without an answer."""
 
     due: float
     done: float
@@ -65,22 +65,22 @@ class Sample:
 
 
 class Clips:
-    """Bodies of requests, no two of them alike: a cache of embeddings would answer for the model.
+    """Request bodies, all different, so that no cache of embeddings answers in place of the model.
 
-    The last two samples of each recording become a counter, which nobody hears.
+    The last samples of each recording are overwritten by an inaudible counter.
     """
 
     def __init__(self, files: list[str], body: Body) -> None:
         self._body = body
         self._recordings = [Path(file).read_bytes() for file in files]
-        # A length that base64 writes without padding, so that the counter's place in it is known.
+        # A length that base64 encodes without padding, so that the position of the counter is known.
         self._recordings = [data[: len(data) - len(data) % 6] for data in self._recordings]
         self._numbers = itertools.count(int(time.time()) & 0xFFFFF)
         if body != "raw":
             self._encoded = [base64.b64encode(data) for data in self._recordings]
 
     def __iter__(self) -> Iterator[list[bytes]]:
-        """Each body as pieces to be sent one after the other."""
+        """Bodies, each as a list of parts to send in order."""
         for number in self._numbers:
             tail = b"\0\0" + (number & 0xFFFFFFFF).to_bytes(4, "little")
             if self._body == "raw":
@@ -104,7 +104,7 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, body: list[bytes]) -> int:
-        """Send a request; the status of its answer, 0 where the connection broke or 60 s passed."""
+        """Send a request. Returns the status of its answer, 0 if the connection broke or after 60 s."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._exchange(body)
@@ -142,7 +142,7 @@ class Connection:
 
 
 async def closed_loop(plan: Plan, samples: list[Sample]) -> None:
-    """Each client asks again as soon as it is answered."""
+    """Each client sends its next request as soon as the last is answered."""
     assert plan.clients is not None
     bodies = iter(Clips(plan.clips, plan.target.body))
     start = time.perf_counter()
@@ -161,9 +161,9 @@ async def closed_loop(plan: Plan, samples: list[Sample]) -> None:
 
 
 async def open_loop(plan: Plan, samples: list[Sample]) -> None:
-    """Requests arrive as a Poisson process whether or not earlier ones are answered; latency counts from the arrival.
+    """Requests arrive as a Poisson process, whether or not earlier ones are answered; latency counts from the arrival.
 
-    So a service that stalls is charged for all who had to wait, not only for those it let in (coordinated omission).
+    A stall therefore counts for every request that had to wait, which avoids coordinated omission.
     """
     assert plan.rate is not None
     bodies = iter(Clips(plan.clips, plan.target.body))

@@ -1,4 +1,4 @@
-"""Is the loader the bottleneck? Step time with data over step time on one batch held in memory.
+"""Whether the loader is the bottleneck: step time with data over step time on one batch in memory.
 
     python -m benchmarks.loader MANIFEST
 
@@ -33,7 +33,7 @@ PREFETCH = 2
 
 
 def towers(encoder: str, text: TextEncoderConfig) -> Towers:
-    """The paper's front end and CNN14, or the compact encoder on it, beside MiniLM."""
+    """The paper's front end with CNN14 or the compact encoder, and MiniLM."""
     audio = Cnn14Config(classes=None) if encoder == "cnn14" else MobileNetConfig()
     config = ClapConfig(name="benchmark", front_end=FrontEndConfig(), audio_encoder=audio, text_encoder=text)
     return Towers(Clap(config)).train()
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--encoder", choices=["cnn14", "mobilenet"], default="cnn14")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=3, help="counted steps a block")
+    parser.add_argument("--steps", type=int, default=3, help="measured steps per block")
     parser.add_argument("--rounds", type=int, default=8, help="pairs of blocks")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
@@ -62,7 +62,7 @@ def main() -> None:
     sampler = Batches(len(segments), arguments.batch, epochs=1, seed=0)
     source = iter(batches(segments, sampler, tokenizer, arguments.workers, PREFETCH))
     held = itertools.repeat(next(source))
-    # Enough steps for the batches read ahead to be used up, and for the workers to come to rest again.
+    # Enough steps to use up the batches read ahead, and to let the workers become idle again.
     settling = PREFETCH * max(arguments.workers, 1) + 1
     seconds: dict[str, list[float]] = {"data": [], "synthetic": []}
     waits: dict[str, list[float]] = {"data": [], "synthetic": []}

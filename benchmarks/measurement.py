@@ -1,4 +1,4 @@
-"""What a run came to: rates and percentiles of its requests, processor time and memory of its processes."""
+"""The results of a run: rates and percentiles of its requests, CPU time and memory of its processes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of one system at one level of load; `level` is clients, or offered requests a second.
+    """One system at one level of load; `level` is clients, or offered requests per second.
 
-    Latencies are in milliseconds, of the requests that were served; `cpu_ms` is processor time a served clip, by role.
+    Latencies are in milliseconds, of served requests only; `cpu_ms` is CPU time per served clip, by role.
     """
 
     system: str
@@ -50,21 +50,21 @@ def percentiles(milliseconds: Sequence[float], *points: float) -> list[float]:
 
 
 def run(plan: Plan) -> list[Sample]:
-    """The plan carried out by a load generator process; its requests."""
+    """Run the plan in a load generator process. Returns its requests."""
     command = [sys.executable, "-m", "benchmarks.load"]
     done = subprocess.run(command, input=json.dumps(asdict(plan)), stdout=subprocess.PIPE, text=True, check=True)
     return [Sample(**sample) for sample in json.loads(done.stdout)]
 
 
 def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]]) -> Measurement:
-    """Carry out a plan; `processes` are those of the system, by role."""
+    """Run a plan and measure it; `processes` are those of the system, by role."""
     before = {role: cpu_s(pids) for role, pids in processes.items()}
     samples = run(plan)
     after = {role: cpu_s(pids) for role, pids in processes.items()}
     begin = plan.warm_up_s
     end = begin + plan.seconds
     everything = sum(sample.status == 200 for sample in samples)  # processor time was spent on the warm-up too
-    # What was answered in the window counts for the rate; what was due in it, for the latencies.
+    # Requests answered in the window count for the rate; requests due in it count for the latencies.
     served = sum(begin <= sample.done < end for sample in samples if sample.status == 200)
     due = [sample for sample in samples if sample.due >= begin]
     latency = [1e3 * (sample.done - sample.due) for sample in due if sample.status == 200]
@@ -102,12 +102,12 @@ def children(pid: int) -> list[int]:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that came of it."""
+    """A process and its descendants."""
     return [pid, *(below for child in children(pid) for below in tree(child))]
 
 
 def roles(pid: int) -> dict[str, list[int]]:
-    """The processes under `anysound serve`: its worker, its API processes, their decoders."""
+    """The processes under `anysound serve`, by role: worker, API processes, decoders."""
     found: dict[str, list[int]] = {"worker": [], "api": [], "decode": []}
     for child in children(pid):
         command = Path(f"/proc/{child}/cmdline").read_bytes()
@@ -120,7 +120,7 @@ def roles(pid: int) -> dict[str, list[int]]:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """Processor seconds that processes have used."""
+    """CPU seconds that processes have used."""
     total = 0.0
     for pid in pids:
         try:
@@ -132,9 +132,9 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 
 def resident_mib(pids: Iterable[int]) -> float:
-    """Memory of processes' own, pages that several share counted once (proportional set size).
+    """Anonymous memory of processes, with shared pages counted once (proportional set size).
 
-    Pages of files, most of them of libraries, are left out: their share grows when another program ends.
+    File pages, mostly libraries, are excluded: their share grows when an unrelated program ends.
     """
     total = 0
     for pid in pids:
@@ -147,7 +147,7 @@ def resident_mib(pids: Iterable[int]) -> float:
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 300.0) -> None:
-    """Poll `condition()` until it is true. Raises TimeoutError saying what was waited for."""
+    """Poll `condition()` until it is true. Raises TimeoutError naming `what`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

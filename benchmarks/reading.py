@@ -1,4 +1,4 @@
-"""What reading a clip costs: `python -m benchmarks.reading`.
+"""The CPU time of reading a clip: `python -m benchmarks.reading`.
 
 Processor milliseconds of five seconds of noise at 44.1 kHz: the median of nine runs of some fifty milliseconds each, in
 one thread. What else the machine does hardly matters.
@@ -32,7 +32,7 @@ out = Console(markup=False, highlight=False)
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """Processor time of one call of `work`."""
+    """CPU time of one call of `work`."""
     began = time.process_time()
     work()
     calls = max(1, round(0.05 / max(time.process_time() - began, 1e-5)))

@@ -1,4 +1,4 @@
-"""The clips that are sent: real recordings, all 5 seconds long, as 16-bit WAV."""
+"""The clips to send: real recordings of 5 seconds each, as 16-bit WAV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIXES = {".wav", ".ogg", ".flac"}
 def prepare(source: Path, folder: Path, rate: int | None = None, count: int = 32) -> list[str]:
     """Write up to `count` clips into `folder`: files spread over `source`, cut or repeated to 5 s, mono.
 
-    With `rate` they are resampled, for a system that takes no other. Raises FileNotFoundError where there are none.
+    With `rate` they are resampled, for a system that accepts no other. Raises FileNotFoundError if there are none.
     """
     files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
     if not files:

@@ -20,7 +20,7 @@ from service.cores import cores
 
 @dataclass(frozen=True)
 class Check:
-    """A figure and what it has to reach; `holds` is the verdict."""
+    """A figure and its target; `holds` says whether it was reached."""
 
     what: str
     measured: str
@@ -30,7 +30,7 @@ class Check:
 
 @dataclass
 class Report:
-    """Grows while the benchmark runs."""
+    """The results so far; saved after each measurement."""
 
     machine: dict[str, Any] = field(default_factory=lambda: machine())
     measurements: list[Measurement] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
-        """`results.json`, `results.txt` and, where matplotlib is installed, `results.png`."""
+        """Write `results.json`, `results.txt` and, if matplotlib is installed, `results.png`."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "results.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
         with (folder / "results.txt").open("w") as file:
@@ -114,7 +114,7 @@ def verdicts(checks: Sequence[Check]) -> Table:
 
 
 def plot(measurements: Sequence[Measurement], path: Path) -> None:
-    """Latency against throughput: one line a system, a panel a model. Nothing without matplotlib."""
+    """Plot latency against throughput: a line per system, a panel per model. Does nothing without matplotlib."""
     try:
         import matplotlib as mpl
     except ImportError:

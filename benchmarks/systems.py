@@ -1,4 +1,4 @@
-"""What is measured, started and stopped: this service, and its peers in virtual environments of their own."""
+"""The measured systems: this service, and its peers, each in a virtual environment of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PEERS = Path(__file__).parent / "peers"
 
 @dataclass(frozen=True)
 class Running:
-    """A system that answers at `target`. `pid` is the process that all others came of."""
+    """A running system that answers at `target`. `pid` is its root process."""
 
     name: str
     target: Target
@@ -52,9 +52,9 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def started(name: str, command: Sequence[str | Path], health: str, target: Target, log: Path) -> Iterator[Running]:
-    """A system from when it answers until it is no longer wanted. Raises RuntimeError where it ends by itself."""
+    """Run a system, from its first answer to the end of the context. Raises RuntimeError if it exits by itself."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    # Peers get the threads that sleep, too: on a busy machine it is worth more than anything else here.
+    # Peers get passive waiting too: on a busy machine it matters more than anything else here.
     environment = {**os.environ, **THREADS, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -86,7 +86,7 @@ def started(name: str, command: Sequence[str | Path], health: str, target: Targe
 
 @contextmanager
 def anysound(model: Path | None, log: Path, *flags: str) -> Iterator[Running]:
-    """This service, as `anysound serve` starts it, without the cache of audio."""
+    """This service, as started by `anysound serve`, without the audio cache."""
     port = free_port()
     command = [sys.executable, "-m", "anysound", "serve", "--port", str(port), "--audio-cache-bytes", "0", *flags]
     command += [] if model is None else ["--model", str(model)]
@@ -97,7 +97,7 @@ def anysound(model: Path | None, log: Path, *flags: str) -> Iterator[Running]:
 
 @dataclass(frozen=True)
 class Peer:
-    """A system people would pick instead, and how it is asked."""
+    """Another system, and the form of its requests."""
 
     name: str
     path: str
@@ -120,7 +120,7 @@ class Peer:
             yield running
 
     def environment(self, folder: Path) -> Path:
-        """The interpreter of the peer's own virtual environment, which is made when it is not there.
+        """The interpreter of the peer's own virtual environment, which is created if it is absent.
 
         What the peer does not ask for in another version (torch above all) is taken from ours: so all run the same.
         """

@@ -1,4 +1,4 @@
-"""Models to be served: speed does not depend on weights, so where none are at hand they are random."""
+"""Models to serve. Speed does not depend on the weights, so these are random."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cnn14(folder: Path) -> Path:
 
 
 def clap_model(folder: Path) -> Path:
-    """A transformers ClapModel directory: HTS-AT and RoBERTa as LAION's unfused CLAP has them. Written once."""
+    """A transformers ClapModel directory with the sizes of LAION's unfused CLAP. Written once."""
     if (folder / "model.safetensors").exists():
         return folder
     import torch
@@ -47,7 +47,7 @@ def clap_model(folder: Path) -> Path:
 
 
 def clap_checkpoint(folder: Path, clap: Path) -> Path:
-    """The same weights as a checkpoint of ours. Written once."""
+    """The same weights as an anysound checkpoint. Written once."""
     if not (folder / "model.safetensors").exists():
         from model.importers import read
 
@@ -56,7 +56,7 @@ def clap_checkpoint(folder: Path, clap: Path) -> Path:
 
 
 def byte_level_vocabulary() -> tuple[dict[str, int], str]:
-    """A RoBERTa vocabulary that knows single bytes only: the real one is not needed to be as fast."""
+    """A RoBERTa vocabulary of single bytes only; its size does not affect the speed."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     special = ["<s>", "<pad>", "</s>", "<unk>"]

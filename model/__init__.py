@@ -1,5 +1,5 @@
-"""What a CLAP is: audio in, windows, embeddings, scores; and the checkpoints that hold one.
+"""CLAP models: audio to windows, embeddings and scores; checkpoints and their importers.
 
-Nothing here knows HTTP, Redis, training or evaluation. The modules on the data's way to the encoder (`audio`,
-`windows`, `prompts`, `scores`, `config`) need no torch, so that processes without a model start fast and stay small.
+Nothing here depends on HTTP, Redis, training or evaluation. `audio`, `windows`, `prompts`, `scores`, `classify` and
+`config` do not import torch, so that processes without a model start fast and stay small.
 """

@@ -1,7 +1,7 @@
 """Checkpoint directories: `config.json`, `model.safetensors`, tokenizer files, `README.md`.
 
 Loading is strict: an unknown, missing or misshapen key is an error. No pickle is read. Weights may be stored in half
-precision; they are float32 once loaded. A text encoder that a package carries is not stored (see `TextEncoderConfig`).
+precision and are loaded as float32. A text encoder from a Python package is not stored (`TextEncoderConfig`).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ PACKAGED = "caption_encoder.base."
 
 
 class CheckpointError(ValueError):
-    """The directory is not a checkpoint that can be loaded; the message names the file and the cause."""
+    """A directory that cannot be loaded as a checkpoint. The message names the file and the cause."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint: the model in evaluation mode, its tokenizer and what identifies it."""
+    """A loaded checkpoint: the model in evaluation mode, its tokenizer and its fingerprint."""
 
     folder: Path
     config: ClapConfig
@@ -56,7 +56,7 @@ class Checkpoint:
 
 
 def read_config(folder: Path) -> ClapConfig:
-    """Raises CheckpointError naming the member that is unknown, missing or out of bounds."""
+    """The typed `config.json`. Raises CheckpointError naming a member that is unknown, missing or out of bounds."""
     path = folder / CONFIG
     try:
         return ClapConfig.model_validate_json(path.read_bytes())
@@ -73,7 +73,7 @@ def tokenizer_folder(folder: Path, config: TextEncoderConfig) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over weights, tokenizer and config. The packaged text encoder's own checksum is part of the config."""
+    """SHA-256 over weights, tokenizer and config. The config holds the checksum of a packaged text encoder."""
     digest = hashlib.sha256()
     tokenizer = tokenizer_folder(folder, read_config(folder).text_encoder)
     files = [folder / CONFIG, folder / WEIGHTS, *(tokenizer / name for name in TOKENIZER_FILES)]
@@ -85,13 +85,13 @@ def fingerprint(folder: Path) -> str:
 
 
 def stored_keys(model: Clap) -> set[str]:
-    """The keys that a checkpoint of this model holds."""
+    """The state dict keys that a checkpoint of this model stores."""
     packaged = model.config.text_encoder.package is not None
     return {key for key in model.state_dict() if not (packaged and key.startswith(PACKAGED))}
 
 
 def load(folder: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
-    """Load a checkpoint directory in evaluation mode. Raises CheckpointError naming what is wrong."""
+    """Load a checkpoint directory in evaluation mode. Raises CheckpointError naming the fault."""
     folder = Path(folder)
     config = read_config(folder)
     try:
@@ -131,7 +131,7 @@ def _more(keys: list[str]) -> str:
 
 
 def save(model: Clap, folder: Path, tokenizer: Tokenizer | None = None, dtype: torch.dtype = torch.float32) -> None:
-    """Write config, weights and (where no package carries it) the tokenizer, each file atomically."""
+    """Write config, weights and, unless a package provides it, the tokenizer; each file atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     keep = stored_keys(model)
     state: dict[str, Tensor] = {
@@ -141,7 +141,7 @@ def save(model: Clap, folder: Path, tokenizer: Tokenizer | None = None, dtype: t
     }
     weights = folder / f"{WEIGHTS}.partial"
     save_file(state, weights)
-    weights.chmod(0o644)  # safetensors makes it the owner's alone
+    weights.chmod(0o644)  # safetensors creates it readable by its owner only
     weights.rename(folder / WEIGHTS)
     config = folder / f"{CONFIG}.partial"
     config.write_text(json.dumps(model.config.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")

@@ -1,6 +1,6 @@
-"""CLAP: an audio and a text encoder that meet in one space (Elizalde et al. 2022, section 2).
+"""CLAP: an audio and a text encoder with one embedding space (Elizalde et al. 2022, section 2).
 
-Module names are the released checkpoints': `audio_encoder` and `caption_encoder`, each a `base` and a `projection`.
+Module names follow the released checkpoints: `audio_encoder` and `caption_encoder`, each a `base` and a `projection`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.
 
 
 class ResidualProjection(nn.Module):
-    """The released code's projection: LayerNorm(linear1(x) + dropout(linear2(GELU(linear1(x)))))."""
+    """The projection of Microsoft's released code: LayerNorm(linear1(x) + dropout(linear2(GELU(linear1(x)))))."""
 
     def __init__(self, features: int, out: int, dropout: float) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class MlpProjection(nn.Module):
 
 
 def projection(config: ProjectionConfig, features: int, out: int) -> nn.Module:
-    """[batch, features] -> [batch, out]. Raises ValueError for an identity between unequal sizes."""
+    """A module from [batch, features] to [batch, out]. Raises ValueError for an identity between unequal sizes."""
     if config.kind == "residual":
         return ResidualProjection(features, out, config.dropout)
     if config.kind == "mlp":
@@ -79,7 +79,7 @@ def projection(config: ProjectionConfig, features: int, out: int) -> nn.Module:
 
 
 def audio_base(config: AudioEncoderConfig, front_end: LogMel) -> Cnn14 | MobileNet | Htsat:
-    """Waveforms [batch, samples] -> [batch, embedding_dim], with `front_end` inside."""
+    """The encoder of `config`: waveforms [batch, samples] -> [batch, embedding_dim]. It contains `front_end`."""
     if isinstance(config, Cnn14Config):
         return Cnn14(config, front_end)
     if isinstance(config, HtsatConfig):
@@ -118,8 +118,8 @@ class Clap(nn.Module):
     """The two encoders and the learnable temperature.
 
     `logit_scale` holds log(1 / temperature), which starts at log(1 / 0.07) as in CLIP and in the released CLAP code.
-    The paper says 0.007; 1 / 0.007 = 143 lies beyond the paper's own clip at 100, where no gradient would reach it,
-    so that figure is taken for a slip of the pen.
+    The paper states 0.007, but 1 / 0.007 = 143 exceeds the paper's own maximum of 100, where the gradient is zero.
+    That figure is taken to be a typing error.
     """
 
     def __init__(self, config: ClapConfig) -> None:

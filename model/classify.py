@@ -1,4 +1,4 @@
-"""Labels against audio embeddings: which prompts to embed, and the scores that come of them. Arrays only, no model."""
+"""Scores of labels for audio embeddings: the prompts to embed, and the scores computed from them. NumPy only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scores:
-    """`similarity` and `score` are [..., labels], `none_of_these` [...] where it was asked for."""
+    """`similarity` and `score` are [..., labels]; `none_of_these` is [...], or None if it was not requested."""
 
     similarity: Array
     score: Array
@@ -27,7 +27,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class LabelEmbeddings:
-    """One row a label: `positive` [labels, d], `negative` [labels, d] (zeros without), `background` [prompts, d]."""
+    """One row per label: `positive` [labels, d], `negative` [labels, d] (zeros without), `background` [prompts, d]."""
 
     positive: Embeddings
     negative: Embeddings
@@ -52,7 +52,7 @@ class LabelEmbeddings:
 
 @dataclass(frozen=True)
 class LabelPrompts:
-    """The prompts that a list of labels needs embedded."""
+    """The prompts to embed for a list of labels."""
 
     labels: tuple[Label, ...]
     template: str
@@ -60,13 +60,13 @@ class LabelPrompts:
 
     @property
     def prompts(self) -> list[str]:
-        """Every prompt once, in a fixed order."""
+        """The distinct prompts, in a fixed order."""
         positive = [prompt for label in self.labels for prompt in prompts_of(label, self.template)]
         negative = [prompt for label in self.labels for prompt in label.negative_prompts]
         return list(dict.fromkeys([*positive, *negative, *self.background]))
 
     def assemble(self, embeddings: Mapping[str, Embeddings]) -> LabelEmbeddings:
-        """From the embedding [d] of each prompt to one row a label. Raises KeyError for a prompt without one."""
+        """Combine the embedding [d] of each prompt into one row per label. Raises KeyError for a prompt without one."""
 
         def row(prompts: Iterable[str]) -> Embeddings:
             return ensemble(np.stack([embeddings[prompt] for prompt in prompts]))

@@ -1,4 +1,4 @@
-"""PANNs CNN14 (Kong et al. 2020), the paper's audio encoder, with the released checkpoints' module names."""
+"""PANNs CNN14 (Kong et al. 2020), the paper's audio encoder, under the module names of the released checkpoints."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Cnn14(nn.Module):
     """Waveforms [batch, samples] -> embeddings [batch, embedding_dim].
 
     Six blocks with dropout .2, mean over mel, max + mean over time, dropout .5, a linear layer with ReLU, dropout .5.
-    `fc_audioset` is the AudioSet head the released weights carry; the embedding does not pass through it.
+    `fc_audioset` is the AudioSet head of the released weights; the embedding does not pass through it.
     """
 
     def __init__(self, config: Cnn14Config, front_end: LogMel) -> None:

@@ -1,4 +1,4 @@
-"""The typed content of a checkpoint's `config.json`: every number a CLAP needs, and none in code."""
+"""The typed content of a checkpoint's `config.json`: every number that a CLAP needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Padding = Literal["repeat", "repeat_whole", "zero"]
 
 
 class Frozen(BaseModel):
-    """A value object: immutable, and an unknown member is an error."""
+    """Immutable; an unknown member is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +27,7 @@ class FrontEndConfig(Frozen):
 
     The defaults are the paper's (Elizalde et al. 2022, section 4): 44.1 kHz, window 1024, hop 320, 64 mel bins from
     50 to 8000 Hz, 5 s. Frequencies in Hz, durations in seconds, `window_length`, `hop_length` and `n_fft` in samples.
-    `double_precision` is for models trained on spectrograms computed so: it shows in bins near silence.
+    `double_precision` is for models that were trained on spectrograms in float64; it matters in bins near silence.
     """
 
     sample_rate: int = Field(44_100, ge=1_000, le=384_000)
@@ -56,12 +56,12 @@ class FrontEndConfig(Frozen):
         if not self.f_min < self.f_max <= self.sample_rate / 2:
             raise ValueError(f"the mel band {self.f_min}-{self.f_max} Hz does not fit {self.sample_rate} Hz audio")
         if self.window_hop_s > self.window_s:
-            raise ValueError("window_hop_s is longer than window_s: audio between two windows would not be heard")
+            raise ValueError("window_hop_s is longer than window_s: audio between two windows would be skipped")
         return self
 
     @property
     def window_samples(self) -> int:
-        """Length of one window, the only length the encoder sees."""
+        """Length of one window, the only input length of the encoder."""
         return round(self.window_s * self.sample_rate)
 
     @property
@@ -88,10 +88,10 @@ class MobileNetConfig(Frozen):
 class HtsatConfig(Frozen):
     """HTS-AT (Chen et al. 2022), a Swin transformer over the spectrogram folded into a square.
 
-    The defaults are HTSAT-tiny's: 31 M parameters, 768-d embedding. `stage` members hold one entry for each of the
-    stages, each with half the patches and twice the channels of the one before. `fused` is LAION's feature fusion
-    (Wu et al. 2023, section 3.2); `fuse_windows` sends windows through it, as transformers does with a short clip that
-    comes alone, and not past it, as laion_clap does.
+    The defaults are HTSAT-tiny's: 31 M parameters, 768-d embedding. `stage` members hold one entry per stage; each
+    stage has half the patches and twice the channels of the one before. `fused` is LAION's feature fusion (Wu et al.
+    2023, section 3.2). With `fuse_windows`, windows pass through the fusion, as in transformers for a single short
+    clip; without, they bypass it, as in laion_clap.
     """
 
     kind: Literal["htsat"] = "htsat"
@@ -121,9 +121,9 @@ AudioEncoderConfig = Annotated[Cnn14Config | MobileNetConfig | HtsatConfig, Fiel
 class TextEncoderConfig(Frozen):
     """A BERT-family encoder, or GPT-2, from transformers.
 
-    `suffix` is put behind every prompt, and its last token stays where a prompt is cut. `package` names a Python
-    package that carries the weights (`path` inside it, `sha256` of `model.safetensors`); without one, the checkpoint
-    holds the weights too, and `architecture` is their transformers config.
+    `suffix` is appended to every prompt; a prompt that is truncated keeps its last token. `package` names a Python
+    package that contains the weights (`path` inside it, `sha256` of `model.safetensors`). Without one, the checkpoint
+    stores the weights, and `architecture` is their transformers config.
     """
 
     package: str | None = None
@@ -144,7 +144,7 @@ class TextEncoderConfig(Frozen):
 
 
 class ProjectionConfig(Frozen):
-    """`linear` is the paper's projection, `residual` the released code's two-layer one, `identity` none at all.
+    """`linear` is the paper's projection, `residual` the two-layer one of Microsoft's code, `identity` none.
 
     `mlp` is LAION's: linear, `activation`, linear.
     """
@@ -156,7 +156,7 @@ class ProjectionConfig(Frozen):
 
 
 class PromptConfig(Frozen):
-    """The prompt template, and the background prompts that sigmoid and open-set scores are contrasted with."""
+    """The prompt template, and the background prompts that sigmoid and open-set scores are computed against."""
 
     template: str = "this is a sound of {label}"
     background: tuple[str, ...] = ("background noise", "silence", "an unrelated sound")
@@ -170,7 +170,7 @@ class PromptConfig(Frozen):
 
 
 class ClapConfig(Frozen):
-    """All of a checkpoint but its weights."""
+    """The `config.json` of a checkpoint."""
 
     name: str
     front_end: FrontEndConfig = FrontEndConfig()

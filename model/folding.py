@@ -1,4 +1,4 @@
-"""An encoder made ready for inference: batch norms folded into their convolutions, weights in fast layouts."""
+"""Prepare an encoder for inference: fold batch norms into convolutions and choose fast weight layouts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 def prepare(encoder: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Fold, lay out for the device's convolutions and cast, in place. The encoder can no longer be trained.
+    """Fold batch norms, use channels-last layout and cast, in place. The encoder can no longer be trained.
 
-    With bfloat16 the weights of convolutions and linear layers are cast once, where autocast would do it in every pass;
-    everything else stays float32 and is autocast's to decide.
+    With bfloat16 the weights of convolutions and linear layers are cast once, instead of by autocast in every pass.
+    Everything else stays float32 and is left to autocast.
     """
     fold_batch_norms(encoder.eval())
     encoder.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -29,7 +29,7 @@ def fold_batch_norms(module: nn.Module) -> None:
     """Replace each convolution and the batch norm that follows it by one convolution, in place.
 
     y = g (W x - m) / sqrt(v + eps) + b is the convolution (g / sqrt(v + eps)) W with the bias b - g m / sqrt(v + eps).
-    Raises ValueError for a module in training mode, whose statistics are not settled.
+    Raises ValueError for a module in training mode, whose statistics still change.
     """
     for parent in module.modules():
         for before, after in list(pairs(parent)):
@@ -51,7 +51,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 def pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
     """Names of the children that are a convolution and its batch norm.
 
-    In a Sequential one follows the other; elsewhere `conv1` goes with `bn1`, as PANNs and its kin are written.
+    In a Sequential one follows the other; elsewhere `conv1` belongs to `bn1`, the naming of PANNs.
     """
     names = [name for name, _ in parent.named_children()]
     if isinstance(parent, nn.Sequential):

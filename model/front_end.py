@@ -1,4 +1,4 @@
-"""Log-mel front end: waveform windows to log-mel spectrograms, batched, on whatever device the windows are on."""
+"""Log-mel front end: waveform windows to log-mel spectrograms, in batches, on the device of the windows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def mel_matrix(config: FrontEndConfig) -> Tensor:
 
     `slaney` is librosa's default (Slaney scale and area norm), which the paper and PANNs use; `kaldi` is Kaldi's
     triangles on the HTK scale without norm, which EfficientAT uses. Its bank stops short of the Nyquist bin. `htk` is
-    torchaudio's default (HTK scale, no norm), which LAION's fused models use. `stored` is for a matrix that only the
-    checkpoint knows: zeros, until its weights are loaded.
+    torchaudio's default (HTK scale, no norm), which LAION's fused models use. `stored` is for a matrix that has no
+    formula: zeros until the checkpoint's weights are loaded.
     """
     bins = config.n_fft // 2 + 1
     if config.mel_scale == "kaldi":
@@ -43,9 +43,9 @@ def mel_matrix(config: FrontEndConfig) -> Tensor:
 class LogMel(nn.Module):
     """Power spectrogram (centred, reflect-padded Hann frames), mel filter bank, log.
 
-    The mel matrix is a persistent buffer: a checkpoint carries the one it was trained with, under the released code's
-    name `melW`. The formulas are torchlibrosa's (`decibel`: 10 log10 max(x, floor)) and EfficientAT's (`natural`:
-    log(x + floor)), both followed by (x - mean) / scale.
+    The mel matrix is a persistent buffer: a checkpoint holds the one it was trained with, as `melW`, its key in the
+    released checkpoints. The formulas are torchlibrosa's (`decibel`: 10 log10 max(x, floor)) and EfficientAT's
+    (`natural`: log(x + floor)), both followed by (x - mean) / scale.
     """
 
     melW: Tensor  # noqa: N815 - the released checkpoints' key

@@ -1,6 +1,6 @@
 """HTS-AT (Chen et al. 2022), the audio encoder of LAION's CLAPs and of Microsoft's of 2023.
 
-transformers has the network; here is what leads to it (our front end) and what leaves it (the pooled embedding).
+The network is transformers' own; this module adds the front end before it and takes the pooled embedding after it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from model.front_end import LogMel
 
 
 def architecture(config: HtsatConfig, mel_bins: int) -> ClapAudioConfig:
-    """The same, in transformers' words."""
+    """The transformers configuration of the same network."""
     return ClapAudioConfig(
         patch_embeds_hidden_size=config.width,
         hidden_size=config.width * 2 ** (len(config.stage_depths) - 1),
@@ -37,8 +37,8 @@ def architecture(config: HtsatConfig, mel_bins: int) -> ClapAudioConfig:
 class Htsat(nn.Module):
     """Waveforms [batch, samples] -> embeddings [batch, embedding_dim].
 
-    A fused model reads four spectrograms: of the whole clip and of three random crops. A window is never longer than
-    the model's length, where all four are the same: nothing depends on chance, or on the rest of the batch.
+    A fused model reads four spectrograms: one of the whole clip and three of random crops. A window is never longer
+    than the model's length, so all four are the same and the result does not depend on chance or on the batch.
     """
 
     def __init__(self, config: HtsatConfig, front_end: LogMel) -> None:

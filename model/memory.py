@@ -1,4 +1,4 @@
-"""Memory between two batches: kept by the process, where the C library would hand it back."""
+"""Keep freed memory in the process between batches instead of returning it to the kernel."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import ctypes
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -3, -4, -8
 NEVER = 2**31 - 1
 LARGEST_KEPT = 32 << 20
-"""Bytes of a block: glibc takes no higher threshold."""
+"""The highest mmap threshold that glibc accepts, in bytes."""
 
 
 def keep_freed_memory(spare: int | None = None) -> bool:
-    """Let what a batch frees serve the next one; False where the C library is not glibc.
+    """Make glibc reuse freed memory for the next batch. Returns False if the C library is not glibc.
 
-    glibc maps large blocks anew and unmaps them when they are freed: above 32 MiB always, from 128 KiB until it has
-    learned better. A batch's activations are such blocks, and the kernel then clears a page for each 4 KiB of every
-    batch: a quarter of the bundled encoder's time on CPU. Call it before threads are started.
+    By default glibc maps large blocks anew and unmaps them when they are freed: always above 32 MiB, and from 128 KiB
+    up until its threshold has adapted. A batch's activations are such blocks, so the kernel clears their pages in every
+    batch, which took a quarter of the bundled encoder's time on CPU. Call this before threads are started.
 
-    The process stays as large as its largest batch made it. With `spare`, blocks above 32 MiB still go back, and so
-    does what is free at the heap's end above so many bytes: for processes that one large recording must not bloat.
+    The process keeps the size of its largest batch. With `spare`, blocks above 32 MiB are still returned, and so is
+    free memory at the heap's end above `spare` bytes: for processes that one large recording must not enlarge for ever.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -1,6 +1,6 @@
 """The compact audio encoder: EfficientAT's MobileNetV3-Large on log-mel spectrograms (Schmid et al. 2023).
 
-Module names follow the released EfficientAT checkpoints, so that their weights load key by key.
+Module names follow the released EfficientAT checkpoints, so that their weights can be loaded key by key.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BLOCKS = (
 
 
 def scaled(channels: float, width: float = 1.0, divisor: int = 8) -> int:
-    """`channels` x `width` rounded to a multiple of `divisor`, never down by more than a tenth."""
+    """`channels` x `width`, rounded to a multiple of `divisor` but not down by more than a tenth."""
     exact = channels * width
     rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * exact else rounded
@@ -70,7 +70,7 @@ def convolution(
 
 
 class SqueezeExcitation(nn.Module):
-    """Channel gates from the mean over frequency and time; a plain sigmoid, where MobileNetV3 has a hard one."""
+    """Channel gates from the mean over frequency and time, with a sigmoid where MobileNetV3 has a hard sigmoid."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class ConcurrentSqueezeExcitation(nn.Module):
-    """EfficientAT's container of squeeze-and-excitation layers; its released models have the channel one alone."""
+    """EfficientAT's container of squeeze-and-excitation layers; its released models have only the channel one."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class ConcurrentSqueezeExcitation(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, depthwise convolution, squeeze-and-excitation, project; a shortcut where the shape stays."""
+    """Expansion, depthwise convolution, squeeze-and-excitation, projection; a shortcut if the shape is unchanged."""
 
     def __init__(self, row: Block, width: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Prompts: what the text encoder reads for a label."""
+"""Prompts: the text that is embedded for a label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Embeddings = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Label:
-    """A name to report, and the prompts that stand for it. No prompts: the name put into the template."""
+    """A label: the name to report, and its prompts. Without prompts, the name is put into the template."""
 
     name: str
     prompts: tuple[str, ...] = ()
@@ -27,11 +27,11 @@ def check_template(template: str) -> None:
     """Raise ValueError unless `template` has exactly one placeholder, `{label}` or `{}`."""
     count = sum(template.count(placeholder) for placeholder in PLACEHOLDERS)
     if count != 1:
-        raise ValueError(f"a template needs exactly one {{label}} (or {{}}), this one has {count}")
+        raise ValueError(f"a template needs exactly one {{label}} (or {{}}); this one has {count}")
 
 
 def fill(template: str, name: str) -> str:
-    """Put `name` into `template` by replacement: braces in a label are text, never a format."""
+    """Replace the placeholder of `template` by `name`. Braces in a name are text, not a format."""
     for placeholder in PLACEHOLDERS:
         if placeholder in template:
             return template.replace(placeholder, name)
@@ -39,7 +39,7 @@ def fill(template: str, name: str) -> str:
 
 
 def prompts_of(label: Label, template: str) -> tuple[str, ...]:
-    """The positive prompts of `label`: its own as they stand, else its name in the template."""
+    """The positive prompts of `label`: its own, or its name in the template."""
     return label.prompts or (fill(template, label.name),)
 
 

@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 
 
 def logsumexp(x: Array) -> Array:
-    """Over the last axis, kept as an axis of one."""
+    """log(sum(exp(x))) over the last axis, which is kept with length 1."""
     peak = x.max(axis=-1, keepdims=True)
     total: Array = peak + np.log(np.exp(x - peak).sum(axis=-1, keepdims=True))
     return total
@@ -24,10 +24,10 @@ def log_sigmoid(x: Array) -> Array:
 
 
 def logits(similarity: Array, scale: float, negative: Array | None = None) -> Array:
-    """`scale` x `similarity`; a label with negative prompts shares its mass with them.
+    """`scale` x `similarity`, less what a label's negative prompts take.
 
-    `negative` holds the similarity of each label's negative prompts, -inf where a label has none. The label keeps
-    the part exp(s p) / (exp(s p) + exp(s n)) of its mass: all of it where the negatives are far, half where they tie.
+    `negative` [..., labels] holds the similarity of each label's negative prompts, -inf for a label without. The label
+    keeps the share exp(s p) / (exp(s p) + exp(s n)) of its mass: all of it if the negatives are far, half at a tie.
     """
     scaled = scale * similarity.astype(np.float64)
     if negative is None:
@@ -37,15 +37,15 @@ def logits(similarity: Array, scale: float, negative: Array | None = None) -> Ar
 
 
 def softmax(label_logits: Array) -> Array:
-    """Scores that sum to 1 over the labels: the labels are taken to be all there is (paper, section 3.2)."""
+    """Scores that sum to 1 over the labels, which are assumed to cover every sound (paper, section 3.2)."""
     scores: Array = np.exp(label_logits - logsumexp(label_logits))
     return scores
 
 
 def open_set_softmax(label_logits: Array, background: Array, scale: float) -> tuple[Array, Array]:
-    """Scores over labels and "none of these" together: ([..., labels], [...]), which sum to 1.
+    """Scores of the labels [..., labels] and of "none of these" [...], which together sum to 1.
 
-    "None of these" has the mass of all background prompts.
+    "None of these" gets the mass of all background prompts.
     """
     none = logsumexp(scale * background.astype(np.float64))
     both = softmax(np.concatenate([label_logits, none], axis=-1))
@@ -53,10 +53,10 @@ def open_set_softmax(label_logits: Array, background: Array, scale: float) -> tu
 
 
 def contrast_sigmoid(label_logits: Array, background: Array, scale: float) -> Array:
-    """Independent scores: each label alone against the background prompts.
+    """Independent scores: a softmax over each label and the background prompts, of which the label's share is returned.
 
-    The label's part of a softmax over itself and the background prompts: 0.5 where it weighs as much as all of them,
-    near 0 for an unrelated one. A sigmoid of the bare logit would give 0.5 at similarity 0.
+    It is 0.5 for a label with as much mass as all background prompts, and near 0 for an unrelated one. A sigmoid of the
+    logit alone would give 0.5 at similarity 0.
     """
     scores: Array = np.exp(log_sigmoid(label_logits - logsumexp(scale * background.astype(np.float64))))
     return scores

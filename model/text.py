@@ -1,4 +1,4 @@
-"""Text encoders: transformers' BERT family and GPT-2, pooled to one vector a prompt."""
+"""Text encoders: transformers' BERT family and GPT-2, pooled to one vector per prompt."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Tokens = dict[str, Tensor]
 
 
 class TextWeightsError(ValueError):
-    """The weights of the text encoder are absent, or not the ones the checkpoint was trained with."""
+    """The text encoder's weights are absent, or are not those that the checkpoint was trained with."""
 
 
 def package_folder(config: TextEncoderConfig) -> Path:
-    """Where the text encoder's package keeps its files. Raises TextWeightsError if it is not installed."""
+    """The folder of the text encoder's files in its package. Raises TextWeightsError if it is not installed."""
     spec = importlib.util.find_spec(config.package or "")
     if spec is None or spec.origin is None:
         raise TextWeightsError(f"the text encoder's package {config.package} is not installed")
@@ -35,9 +35,9 @@ def sha256(path: Path) -> str:
 
 
 def load_base(config: TextEncoderConfig) -> nn.Module:
-    """The transformers model: from its package with the checksum verified, else untrained from `architecture`.
+    """The transformers model: from its package, whose checksum is verified, or untrained from `architecture`.
 
-    Raises TextWeightsError where the package is absent or holds other weights.
+    Raises TextWeightsError if the package is absent or contains other weights.
     """
     if config.architecture is not None:
         base: nn.Module = AutoModel.from_config(AutoConfig.for_model(**config.architecture))
@@ -46,17 +46,17 @@ def load_base(config: TextEncoderConfig) -> nn.Module:
     weights = folder / "model.safetensors"
     found = sha256(weights)
     if found != config.sha256:
-        raise TextWeightsError(f"{weights} has SHA-256 {found}, the checkpoint was trained with {config.sha256}")
+        raise TextWeightsError(f"{weights} has SHA-256 {found}; the checkpoint was trained with {config.sha256}")
     base = AutoModel.from_config(AutoConfig.from_pretrained(folder))
     missing, unexpected = base.load_state_dict(load_file(weights), strict=False)
-    # Checkpoints saved by transformers before 4.31 carry this constant.
+    # Checkpoints saved by transformers before 4.31 contain this constant.
     if missing or [key for key in unexpected if not key.endswith("position_ids")]:
         raise TextWeightsError(f"{weights}: missing {missing}, unexpected {unexpected}")
     return base.eval()
 
 
 class Tokenizer:
-    """Prompts, each with `suffix` behind it -> token ids padded to the longest, cut at `max_tokens`."""
+    """Prompts, each followed by `suffix` -> token ids, padded to the longest and truncated to `max_tokens`."""
 
     def __init__(self, folder: Path, max_tokens: int, suffix: str = "") -> None:
         self.inner: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
@@ -83,8 +83,8 @@ class Tokenizer:
 def pool(hidden: Tensor, tokens: Tokens, pooling: str) -> Tensor:
     """Token states [n, tokens, d] -> [n, d].
 
-    `cls`: the first state; `mean`: the mean over the prompt's own tokens; `last`: the last token's state, found as
-    msclap finds it, by counting the ids that are not 0 (its padding, which is also an exclamation mark).
+    `cls`: the first state; `mean`: the mean over the tokens that are not padding; `last`: the state of the last token,
+    found as msclap does, by counting ids other than 0 (which is its padding and also its exclamation mark).
     """
     if pooling == "cls":
         return hidden[:, 0]
@@ -96,7 +96,7 @@ def pool(hidden: Tensor, tokens: Tokens, pooling: str) -> Tensor:
 
 
 def text_features(base: nn.Module, tokens: Tokens, pooling: str) -> Tensor:
-    """Tokenised prompts [n, tokens] -> pooled states [n, d] of the last layer; `pooler`: through the model's own."""
+    """Tokenised prompts [n, tokens] -> pooled states [n, d] of the last layer; `pooler` is the model's own pooling."""
     states = base(**tokens)
     if pooling == "pooler":
         pooled: Tensor = states.pooler_output
@@ -106,6 +106,6 @@ def text_features(base: nn.Module, tokens: Tokens, pooling: str) -> Tensor:
 
 @torch.inference_mode()
 def sequence_features(base: nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], pooling: str) -> Tensor:
-    """Pooled states [n, d] of many prompts, 256 at a time."""
+    """Pooled states [n, d] of n prompts, computed 256 at a time."""
     parts = [prompts[start : start + 256] for start in range(0, len(prompts), 256)]
     return torch.cat([text_features(base, tokenizer(part), pooling) for part in parts])

@@ -1,4 +1,4 @@
-"""Waveform to windows, with nothing left to chance: the same clip gives the same windows on every run."""
+"""Waveform to windows. The same clip gives the same windows on every run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ Starts = npt.NDArray[np.int64]
 def cut(samples: Samples, window: int, hop: int, padding: Padding) -> tuple[Samples, Starts]:
     """Cut a clip [n] into windows [k, window] that begin at `starts` [k], both in samples.
 
-    Windows begin at 0, hop, 2 x hop, …; where they leave a tail, a last one is aligned to the clip's end. A clip
-    shorter than the window is padded: tiled and cut (`repeat`), tiled as often as it fits whole and followed by
-    silence (`repeat_whole`), or followed by silence (`zero`). Nothing is padded in the middle of a clip, and nothing
-    is cropped at random: equal clips give equal windows, always.
+    Windows begin at 0, hop, 2 x hop, …; if they leave a rest, one more is aligned to the clip's end. A clip shorter
+    than the window is padded: repeated and cut (`repeat`), repeated as often as it fits whole and followed by
+    silence (`repeat_whole`), or followed by silence (`zero`). Nothing is cropped at random.
     Raises ValueError for an empty clip.
     """
     starts = window_starts(len(samples), window, hop)
@@ -30,7 +29,7 @@ def cut(samples: Samples, window: int, hop: int, padding: Padding) -> tuple[Samp
 
 
 def window_starts(length: int, window: int, hop: int) -> Starts:
-    """Where the windows [k] of a clip of `length` begin, all in samples. Raises ValueError for an empty clip."""
+    """The starts [k] of the windows of a clip of `length`, in samples. Raises ValueError for an empty clip."""
     if length == 0:
         raise ValueError("an empty clip has no windows")
     last = max(0, length - window)
@@ -39,7 +38,7 @@ def window_starts(length: int, window: int, hop: int) -> Starts:
 
 
 def pad(samples: Samples, window: int, padding: Padding) -> Samples:
-    """A clip [n <= window] as one window."""
+    """A clip [n <= window] padded to one window [window]."""
     if padding == "repeat":
         return np.resize(samples, window)
     if padding == "repeat_whole":

@@ -1,1 +1,1 @@
-"""What people would serve a CLAP with instead, each written as its own documentation has it."""
+"""Other ways to serve a CLAP, each written as its own documentation recommends."""

@@ -1,4 +1,4 @@
-"""EfficientAT's MobileNets (mn04_as.pt to mn40_as.pt): an audio encoder to train a CLAP from."""
+"""EfficientAT's MobileNets (mn04_as.pt to mn40_as.pt), as audio encoders to train a CLAP from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FRONT_END = FrontEndConfig(
 
 
 def load(path: Path, name: str | None) -> Imported:
-    """Raises CheckpointError naming the key that does not fit."""
+    """Read a released file. Raises CheckpointError naming the key that does not fit."""
     weights = read_pickle(path)
     hidden, _ = text.rows_and_columns(weights, "classifier.2.weight")
     classes, _ = text.rows_and_columns(weights, "classifier.5.weight")

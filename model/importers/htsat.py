@@ -1,4 +1,4 @@
-"""HTS-AT under its authors' key names, which msclap and laion_clap share: to the names transformers has for them."""
+"""HTS-AT: from the key names of transformers to those of its authors, which msclap and laion_clap use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNUSED_HEADS = "class heads that no embedding passes through"
 
 
 def origin(key: str) -> str | Third:
-    """From a key of transformers' audio encoder to its authors' key."""
+    """The authors' key of a key of transformers' audio encoder."""
     if joint := JOINT.fullmatch(key):
         block, part, kind = joint.groups()
         return Third(f"{block}attn.qkv.{kind}", ("query", "key", "value").index(part))
@@ -38,7 +38,7 @@ def origin(key: str) -> str | Third:
 
 
 def config(weights: Weights, prefix: str) -> HtsatConfig:
-    """The architecture, told by the shapes under `prefix`. Raises CheckpointError naming a key that cannot tell."""
+    """The architecture, from the shapes of the weights under `prefix`. Raises CheckpointError naming a key at fault."""
 
     def shape(key: str, dimensions: int) -> torch.Size:
         name = prefix + key
@@ -90,5 +90,5 @@ def masks(model: ClapAudioModel, prefix: str) -> dict[str, Tensor]:
 
 
 def heads(prefix: str) -> dict[str, str]:
-    """Patterns of the AudioSet heads' keys, and why they are left out."""
+    """Patterns of the AudioSet heads' keys, each with the reason to leave them out."""
     return {re.escape(prefix) + r"(tscam_conv|head)\.(weight|bias)": UNUSED_HEADS}

@@ -1,4 +1,4 @@
-"""What every importer makes: a model with its tokenizer, where it is from, and what was noticed on the way."""
+"""The result of an importer: a model with its tokenizer, its source files and notes on the import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.text import Tokenizer
 
 @dataclass(frozen=True)
 class Imported:
-    """`files` are the weights that were read, with their SHA-256; `notes` what was kept, left out or settled."""
+    """`files` maps the weight files that were read to their SHA-256; `notes` say what was kept or left out."""
 
     model: Clap
     tokenizer: Tokenizer
@@ -21,12 +21,12 @@ class Imported:
     notes: tuple[str, ...]
 
     def from_hub(self, place: str) -> None:
-        """Say in the config where the files came from."""
+        """Add the repository and commit of the files to the config's sources."""
         config = self.model.config
         self.model.config = config.model_copy(update={"sources": (place, *config.sources)})
 
     def write(self, folder: Path) -> None:
-        """Write a checkpoint directory, whole or not at all. Raises CheckpointError where `folder` holds something."""
+        """Write a checkpoint directory atomically. Raises CheckpointError if `folder` is not empty."""
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise CheckpointError(f"{folder} is not empty")
         partial = folder.with_name(f"{folder.name}.partial")
@@ -36,7 +36,7 @@ class Imported:
         partial.rename(folder)
 
     def card(self) -> str:
-        """The model card: an imported checkpoint has no figures of its own."""
+        """The model card, without figures: an imported checkpoint was not measured."""
         config = self.model.config
         lines = [
             f"# {config.name}",
@@ -51,5 +51,5 @@ class Imported:
 
 
 def sources(files: dict[Path, str]) -> tuple[str, ...]:
-    """For the config: each file's name and SHA-256."""
+    """The config's sources: each file's name and SHA-256."""
     return tuple(f"{path.name}, SHA-256 {digest}" for path, digest in files.items())

@@ -49,7 +49,7 @@ def load_2022(path: Path, name: str | None, tokenizer: Path | None) -> Imported:
 
 
 def config_2022(weights: Weights, name: str) -> tuple[ClapConfig, str]:
-    """The config that the shapes tell, and a note on the mel matrix. Raises CheckpointError as the importer."""
+    """The config, from the shapes of the weights, and a note on the mel matrix. Raises CheckpointError."""
     asked = FrontEndConfig(window_s=5.0, window_hop_s=5.0)
     front_end, band = torchlibrosa.front_end(weights, f"{AUDIO}logmel_extractor.melW", asked, (44_100,))
     config = ClapConfig(
@@ -90,7 +90,7 @@ def load_2023(path: Path, name: str | None, tokenizer: Path) -> Imported:
 
 
 def config_2023(weights: Weights, name: str) -> tuple[ClapConfig, str]:
-    """The config that the shapes tell, and a note on the mel matrix. Raises CheckpointError as the importer."""
+    """The config, from the shapes of the weights, and a note on the mel matrix. Raises CheckpointError."""
     asked = FrontEndConfig(window_s=7.0, window_hop_s=7.0)
     front_end, band = torchlibrosa.front_end(weights, f"{HTSAT}logmel_extractor.melW", asked, (44_100, 32_000))
     config = ClapConfig(
@@ -119,7 +119,7 @@ def joint_dim(weights: Weights) -> int:
 
 
 def origin_2023(key: str) -> str | Third:
-    """HTSAT under its authors' names; everything else is named as here."""
+    """The file's key: HTSAT has its authors' names, everything else has ours."""
     if key == f"{AUDIO}logmel_extractor.melW":
         return f"{HTSAT}logmel_extractor.melW"
     inner = f"{HTSAT}audio_encoder."
@@ -139,6 +139,6 @@ def causal_masks(layers: int, positions: int) -> dict[str, Tensor]:
 
 
 def scale_note(model: Clap) -> list[str]:
-    """The released code never clips the scale, we do as the paper says: told where that makes a difference."""
+    """A note if the scale is above the paper's maximum, which the released code does not apply and we do."""
     learned = math.exp(float(model.logit_scale.detach()))
     return [f"the learned scale {learned:.1f} is used as {MAX_LOGIT_SCALE:g}"] if learned > MAX_LOGIT_SCALE else []

@@ -1,4 +1,4 @@
-"""Text encoders whose sizes are told by their weights, and the tokenizers that such files do not hold."""
+"""Text encoders configured from the shapes of their weights, and the tokenizers that such files lack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD_WIDTH = 64  # of every BERT, RoBERTa and GPT-2 that was released
 
 
 def rows_and_columns(weights: Weights, key: str) -> tuple[int, int]:
-    """The shape of a matrix. Raises CheckpointError where it is not there or not one."""
+    """The shape of a matrix. Raises CheckpointError if it is absent or not a matrix."""
     if key not in weights.state:
         raise CheckpointError(f"{weights.file} lacks {key}")
     shape = tuple(weights.state[key].shape)
@@ -25,7 +25,7 @@ def rows_and_columns(weights: Weights, key: str) -> tuple[int, int]:
 
 
 def layers(weights: Weights, pattern: str) -> int:
-    """How many numbers `pattern`'s group takes."""
+    """The number of different values of `pattern`'s group among the keys."""
     return len({found[1] for key in weights.state if (found := re.match(pattern, key))})
 
 
@@ -62,12 +62,12 @@ def gpt2(weights: Weights, prefix: str) -> dict[str, Any]:
 
 
 def packaged_bert_vocabulary() -> Path:
-    """The bundled text encoder's folder: its vocabulary is bert-base-uncased's, to the byte."""
+    """The bundled text encoder's folder. Its vocabulary is identical to bert-base-uncased's."""
     return package_folder(read_config(BUNDLED).text_encoder)
 
 
 def tokenizer(folder: Path, vocabulary: int, max_tokens: int, suffix: str = "", pad: str | None = None) -> Tokenizer:
-    """Read a tokenizer for a model of `vocabulary` tokens, `pad` made its padding. Raises CheckpointError."""
+    """Read a tokenizer for a model of `vocabulary` tokens, with `pad` as its padding token. Raises CheckpointError."""
     try:
         read = Tokenizer(folder, max_tokens, suffix)
     except (OSError, ValueError) as error:
@@ -75,5 +75,5 @@ def tokenizer(folder: Path, vocabulary: int, max_tokens: int, suffix: str = "", 
     if pad is not None:
         read.inner.add_special_tokens({"pad_token": pad})
     if len(read.inner) > vocabulary:
-        raise CheckpointError(f"{folder}: the tokenizer has {len(read.inner)} tokens, the model {vocabulary}")
+        raise CheckpointError(f"{folder}: the tokenizer has {len(read.inner)} tokens, the model has {vocabulary}")
     return read

@@ -1,6 +1,6 @@
 """torchlibrosa's front end inside a state dict: its Fourier kernels, and the band of its mel matrix.
 
-PANNs, msclap and laion_clap carry both in their weights, so that what a file holds overrides what a config says.
+PANNs, msclap and laion_clap store both with their weights. What a file holds takes precedence over its config.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def fourier_kernels(prefix: str, n_fft: int) -> dict[str, Tensor]:
 def front_end(
     weights: Weights, key: str, config: FrontEndConfig, built_at: tuple[int, ...]
 ) -> tuple[FrontEndConfig, str]:
-    """`config` with the mel bins and the band that the file's own mel matrix, under `key`, has; and a note saying so.
+    """`config` with the mel bins and the band of the file's mel matrix, stored under `key`, and a note stating them.
 
-    `built_at` lists the sample rates it may have been built for: one that is not the audio's shifts the band.
-    Raises CheckpointError where there is no such matrix.
+    `built_at` lists the sample rates that the matrix may have been built for: at another audio rate, its band shifts.
+    Raises CheckpointError if there is no such matrix.
     """
     if key not in weights.state:
         raise CheckpointError(f"{weights.file} lacks {key}")
@@ -55,13 +55,13 @@ def front_end(
                 return settled, f"the mel matrix is Slaney's, 50-{members['f_max']:g} Hz"
             return stored(config, matrix), (
                 f"the mel matrix is Slaney's, 50-{members['f_max']:g} Hz, built for {rate} Hz audio and used at "
-                f"{config.sample_rate} Hz: it hears {heard(config, matrix)}"
+                f"{config.sample_rate} Hz: it covers {heard(config, matrix)}"
             )
-    return stored(config, matrix), f"the mel matrix is none that is known; it hears {heard(config, matrix)}"
+    return stored(config, matrix), f"the mel matrix is unknown and kept as it is; it covers {heard(config, matrix)}"
 
 
 def edges(config: FrontEndConfig, matrix: Tensor) -> tuple[float, float]:
-    """The lowest and the highest frequency, in Hz, that a mel matrix [bins, mels] lets through."""
+    """The lowest and the highest frequency, in Hz, of a mel matrix [bins, mels]."""
     hearing = matrix.abs().sum(dim=1).nonzero().flatten()
     if len(hearing) == 0:
         raise CheckpointError("the mel matrix is zero")

@@ -1,6 +1,6 @@
-"""An audio encoder alone, made the audio half of a CLAP that is still to be trained.
+"""An audio encoder as the audio half of a CLAP that is still to be trained.
 
-The text half is the bundled checkpoint's packaged encoder; both projections are new and know nothing yet.
+The text half is the packaged encoder of the bundled checkpoint; both projections are untrained.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from model.importers.weights import Leftovers, Origin, Weights, take_over
 from model.text import Tokenizer
 
 AUDIO = "audio_encoder.base."
-UNTRAINED = "the projections are untrained: this is a starting point for training, its scores mean nothing yet"
+UNTRAINED = "the projections are untrained: use it as a starting point for training; its scores have no meaning yet"
 
 
 def load(
@@ -30,7 +30,7 @@ def load(
     licence: str,
     notes: tuple[str, ...] = (),
 ) -> Imported:
-    """Raises CheckpointError naming the key that does not fit. The projections are the same at every import."""
+    """Build the model. The projections are the same at every import. Raises CheckpointError naming a key at fault."""
     text = read_config(BUNDLED).text_encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""transformers' ClapModel, as save_pretrained writes it: LAION's htsat-unfused, htsat-fused and larger_clap_*."""
+"""transformers' ClapModel, as written by save_pretrained: LAION's htsat-unfused, htsat-fused, larger_clap_*."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PREFIXES = {
 }
 PADDINGS: dict[str, Padding] = {"repeatpad": "repeat_whole", "repeat": "repeat", "pad": "zero"}
 
-# What the audio encoder of transformers can be asked for and ours does not name. Another value is refused.
+# Options of transformers' audio encoder that our config has no member for. Other values are refused.
 FIXED_AUDIO = (
     *("hidden_act", "qkv_bias", "enable_patch_layer_norm", "flatten_patch_embeds", "patch_embed_input_channels"),
     *("layer_norm_eps", "hidden_size"),
@@ -105,7 +105,7 @@ def fused(extractor: ClapFeatureExtractor) -> bool:
 
 
 def mel_matrix(extractor: ClapFeatureExtractor) -> Tensor:
-    """The one of its two filter banks that the extractor uses."""
+    """The filter bank that the extractor uses, one of its two."""
     filters = extractor.mel_filters if fused(extractor) else extractor.mel_filters_slaney
     return torch.from_numpy(filters).float()
 
@@ -150,12 +150,12 @@ def audio_encoder(peer: ClapAudioConfig, extractor: ClapFeatureExtractor) -> Hts
         fusion_squeeze=peer.aff_block_r,
     )
     if peer.enable_fusion and peer.fusion_type == "channel_map":
-        raise CheckpointError("audio_config.fusion_type is 'channel_map', which is not known; 'aff_2d' is")
+        raise CheckpointError("audio_config.fusion_type is 'channel_map'; only 'aff_2d' is supported")
     same = architecture(config, peer.num_mel_bins)
     for member in FIXED_AUDIO:
         asked, known = getattr(peer, member), getattr(same, member)
         if asked != known:
-            raise CheckpointError(f"audio_config.{member} is {asked!r}, which is not known; {known!r} is")
+            raise CheckpointError(f"audio_config.{member} is {asked!r}; only {known!r} is supported")
     return config
 
 
@@ -171,5 +171,5 @@ def text_encoder(peer: ClapTextConfig) -> TextEncoderConfig:
 
 def activation(name: str) -> Any:
     if name not in ("relu", "gelu"):
-        raise CheckpointError(f"projection_hidden_act is {name!r}, which is not known; relu and gelu are")
+        raise CheckpointError(f"projection_hidden_act is {name!r}; only relu and gelu are supported")
     return name

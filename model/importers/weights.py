@@ -1,4 +1,4 @@
-"""Another project's weights, taken over key by key: none missed, none invented, none of another shape."""
+"""Weights of other projects, copied key by key. A missing, unknown or misshapen key is an error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from model.clap import Clap
 
 State = dict[str, Tensor]
 
-# laion_clap saves its optimiser too, whose learning rate is a NumPy number. None of these runs anything.
+# laion_clap saves its optimiser too, whose learning rate is a NumPy number. Loading these runs no code.
 SCALAR = cast("Callable[..., Any]", np.float64().__reduce__()[0])
 NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     *((SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
@@ -42,7 +42,7 @@ class Third:
 
 
 Origin = Callable[[str], "str | Third"]
-"""From a key of `Clap` to where the file has it."""
+"""Maps a key of `Clap` to its place in the file."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ class Weights:
 
     @property
     def file(self) -> Path:
-        """The one to name in an error."""
+        """The file to name in an error."""
         return next(iter(self.files))
 
     def without_prefix(self, prefix: str) -> Weights:
-        """`prefix` taken off every key, as DataParallel wrappers put it on every key."""
+        """The same without `prefix`, which DataParallel puts in front of every key."""
         return Weights({key.removeprefix(prefix): value for key, value in self.state.items()}, self.files)
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What a file holds beyond the model.
+    """Keys of a file that the model does not load.
 
-    `constants` are compared with what the model computes for itself; `unused` maps patterns of keys to the reason why
-    the model has no place for them. Either may be absent.
+    `constants` are compared with the values that the model computes; `unused` maps patterns of keys to the reason to
+    leave them out. The file may lack either.
     """
 
     constants: Mapping[str, Tensor] = field(default_factory=dict)
@@ -82,7 +82,7 @@ def sha256(path: Path) -> str:
 def read_pickle(path: Path, member: str | None = None) -> Weights:
     """A state dict saved by torch.save, or the `member` of a saved dict that is one.
 
-    Only tensors, numbers and plain containers are read: a file that would run code is refused. Raises CheckpointError.
+    Only tensors, numbers and plain containers are read; a file that would run code is refused. Raises CheckpointError.
     """
     try:
         with torch.serialization.safe_globals(NUMPY_NUMBERS):
@@ -150,7 +150,7 @@ def take_over(
 
 
 def fitting(value: Tensor, wanted: Tensor, key: str, file: Path) -> Tensor:
-    """`value` in the type of `wanted`. Raises CheckpointError where the shape differs or it is not finite."""
+    """`value` in the dtype of `wanted`. Raises CheckpointError if the shape differs or a value is not finite."""
     if value.shape != wanted.shape:
         raise CheckpointError(f"{file}: {key} is {tuple(value.shape)}, not {tuple(wanted.shape)}")
     if value.is_floating_point() and not bool(value.isfinite().all()):
@@ -159,7 +159,7 @@ def fitting(value: Tensor, wanted: Tensor, key: str, file: Path) -> Tensor:
 
 
 def account(weights: Weights, left: set[str], leftovers: Leftovers) -> list[str]:
-    """One note for each reason to leave keys out. Raises CheckpointError for a key that has none."""
+    """One note per reason to leave keys out. Raises CheckpointError for a key without a reason."""
     notes: dict[str, list[str]] = {}
     for key in sorted(left):
         if key in leftovers.constants:

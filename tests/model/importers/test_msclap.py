@@ -130,5 +130,5 @@ def test_a_mel_matrix_built_for_another_rate_is_kept_and_its_true_band_told(tmp_
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
     write_msclap_2023(tmp_path / "weights.pth", **{"caption_encoder.base.wte.weight": torch.zeros(100, 64)})
-    with pytest.raises(CheckpointError, match=r"the tokenizer has .* tokens, the model 100"):
+    with pytest.raises(CheckpointError, match=r"the tokenizer has .* tokens, the model has 100"):
         read("msclap-2023", tmp_path / "weights.pth", tokenizer=write_gpt2_tokenizer(tmp_path / "gpt2"))
