@@ -1,47 +1,67 @@
-"""How many cores this process may use, by its affinity and the cgroup's quota; and how it shares them."""
+"""How many cores this process may use, by its CPU affinity and the cgroup's quota, and how it shares them."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+PROC = Path("/proc/self/cgroup")
+VARIABLE = "ANYSOUND_CORES"
+MOST = 16
+"""Unless the setting says otherwise. Each core that computes takes memory for a batch of its own."""
 NICE = 5
-"""A third of the weight of 0."""
+"""A third of the weight of nice 0."""
 
 
-def cores(cgroup: Path = CGROUP) -> int:
-    """Whole cores, at least 1."""
+def cores(cgroup: Path = CGROUP, proc: Path = PROC) -> int:
+    """Whole cores to use, at least 1: the setting `cores`, else what affinity and quota allow, up to MOST."""
+    if given := os.environ.get(VARIABLE):
+        return int(given)
     allowed = len(os.sched_getaffinity(0))
-    quota = _quota(cgroup)
-    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+    quota = min(_quotas(cgroup, proc), default=float(allowed))
+    return max(1, min(allowed, math.ceil(quota), MOST))
 
 
-def _quota(cgroup: Path) -> float | None:
-    """Cores' worth of time a period, from cgroup v2 or v1; None where there is no limit."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    try:
-        share = int(quota) / int(period)
-    except ValueError:
-        return None
-    return share if share > 0 else None
+def _quotas(cgroup: Path, proc: Path) -> Iterator[float]:
+    """Cores' worth of time per period, of each cgroup above this process that has a quota. cgroup v2 and v1."""
+    for folder in _folders(cgroup, proc):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            yield int(quota) / int(period)
+        with contextlib.suppress(OSError, ValueError):
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            if int(quota) > 0:
+                yield int(quota) / int((folder / "cpu.cfs_period_us").read_text())
+
+
+def _folders(cgroup: Path, proc: Path) -> Iterator[Path]:
+    """Folders of this process' CPU cgroups and of their ancestors, up to the mount points.
+
+    Without a cgroup namespace a container sees the host's paths, which do not exist; the mount point is then its own.
+    """
+    mounts = [cgroup, cgroup / "cpu", cgroup / "cpu,cpuacct"]
+    yield from mounts
+    with contextlib.suppress(OSError):
+        for line in proc.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            parts = [part for part in path.split("/") if part not in ("", "..")]
+            for mount in mounts:
+                for depth in range(1, len(parts) + 1):
+                    yield mount.joinpath(*parts[:depth])
 
 
 def yield_to_others() -> None:
-    """Let processes that answer clients go first: this one computes, and milliseconds do not matter to it.
+    """Give way to the processes that answer clients. This one computes, and milliseconds do not matter to it.
 
-    Its threads get a third of the others' share of a core that is wanted by both, never interrupt them, and run for
-    longer at a time, so that they find more of their data in the core's cache.
+    On a contended core its threads get a third of the others' share, never preempt them, and run for longer at a time,
+    which keeps their data in the core's cache.
     """
     os.nice(NICE)
-    with contextlib.suppress(AttributeError, OSError):  # not Linux, or not allowed
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or not permitted
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
