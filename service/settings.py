@@ -93,6 +93,14 @@ class Settings(BaseSettings):
     max_clips: int = Field(32, ge=1, description="Maximum number of clips per request.")
     max_labels: int = Field(1_000, ge=1, description="Maximum number of labels per request.")
     max_label_chars: int = Field(1_000, ge=1, description="Maximum length of a label, prompt or template.")
+    max_label_sets: int = Field(1_000, ge=1, le=10_000, description="Maximum number of registered label sets.")
+    max_label_sets_per_key: int = Field(200, ge=1, description="Maximum number of registered label sets per API key.")
+    max_label_sets_bytes: int = Field(
+        64 * MIB, ge=1, description="Maximum total size of registered label sets in bytes."
+    )
+    max_label_sets_bytes_per_key: int = Field(
+        16 * MIB, ge=1, description="Maximum size of the registered label sets per API key, and of one set, in bytes."
+    )
     max_queue_seconds: float = Field(
         600.0, gt=0, description="Maximum amount of audio waiting for a worker, in seconds."
     )

@@ -26,6 +26,7 @@ from service.api.classify import Classifier
 from service.api.gate import Gate
 from service.api.keys import Keys, KeysError
 from service.api.label_sets.folder_store import FolderStore
+from service.api.label_sets.quota import Quota
 from service.api.label_sets.redis_store import RedisStore
 from service.api.label_sets.registry import LabelSets
 from service.api.metrics_port import metrics_of, serve_metrics
@@ -86,7 +87,13 @@ def create_app(
             recordings = AudioCache(embedder, settings.audio_cache_bytes, redis, settings.redis_ttl_s)
             stack.push_async_callback(recordings.flush)
             shared = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anysound-")))
-            store = FolderStore(shared / "label-sets") if redis is None else RedisStore(redis)
+            quota = Quota(
+                settings.max_label_sets,
+                settings.max_label_sets_per_key,
+                settings.max_label_sets_bytes,
+                settings.max_label_sets_bytes_per_key,
+            )
+            store = FolderStore(shared / "label-sets", quota) if redis is None else RedisStore(redis, quota)
             app.state.label_sets = await stack.enter_async_context(LabelSets(store))
             app.state.buckets = buckets_of(settings, redis)
             app.state.classifier = Classifier(embedder, decoders, prompts, recordings if keeps_audio else None)

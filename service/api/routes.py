@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from service.api.deadline import Deadline, deadline_of
 from service.api.label_sets.condition import Condition
 from service.api.label_sets.label_set import LabelSet
 from service.api.label_sets.registry import LabelSets
+from service.api.label_sets.set_name import SHARED
 from service.api.problems import Problem
 from service.api.request import Clip, LabelIn, check_activation, check_labels, check_text, invalid, parse
 from service.ipc.embedding import EmbeddingError
@@ -145,7 +147,7 @@ def label_sets_of(request: Request) -> LabelSets:
 
 def shown(label_set: LabelSet, sets: LabelSets, response: Response) -> dict[str, Any]:
     response.headers["ETag"] = label_set.etag
-    return label_set.to_json(sets.storage)
+    return {**asdict(label_set), "storage": sets.storage}
 
 
 @api.put("/label-sets/{id}", summary="Register labels under an id", responses={201: {"description": "A new set."}})
@@ -184,7 +186,10 @@ async def delete_label_set(request: Request, id: SetId, if_match: EtagList = Non
 @api.get("/label-sets", summary="All registered label sets")
 async def list_label_sets(request: Request) -> dict[str, Any]:
     sets = label_sets_of(request)
-    rows = [{"id": each.id, "labels": len(each.labels), "etag": each.etag} for each in await sets.all()]
+    rows = [
+        {"id": name.id, "labels": summary.labels, "etag": summary.etag, "shared": name.owner == SHARED}
+        for name, summary in await sets.summaries()
+    ]
     return {"label_sets": rows, "storage": sets.storage}
 
 

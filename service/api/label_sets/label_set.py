@@ -1,14 +1,20 @@
-"""One registered label set, and the document it is stored as."""
+"""One registered label set, the document it is stored as, and the summary that is stored beside it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass
+import re
+import sys
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from model.prompts import Label
+from pydantic import TypeAdapter
+
+from model.prompts import Label, check_template
+
+LABEL_OVERHEAD_BYTES = 300
+"""Of the objects that hold a label's strings."""
+SUMMARY = re.compile(r'("[0-9a-f]{32}") (\d{1,9}) (\d{1,12})')
 
 
 @dataclass(frozen=True)
@@ -19,27 +25,74 @@ class LabelSet:
     labels: tuple[Label, ...]
     template: str | None
 
-    @cached_property
-    def document(self) -> str:
+    @property
+    def document(self) -> bytes:
         """The set as JSON, as stores keep it. Equal sets have equal documents."""
-        return json.dumps(
-            {"id": self.id, "labels": [asdict(label) for label in self.labels], "template": self.template}
-        )
+        return _json.dump_json(self)
 
     @cached_property
     def etag(self) -> str:
-        """Hash of the content, quoted as HTTP's ETag header needs it."""
-        return f'"{hashlib.sha256(self.document.encode()).hexdigest()[:32]}"'
+        """Hash of the document, quoted as HTTP's ETag header needs it."""
+        return _etag(self.document)
+
+    @cached_property
+    def memory_bytes(self) -> int:
+        """What the set takes in memory, about."""
+        texts = [text for label in self.labels for text in (label.name, *label.prompts, *label.negative_prompts)]
+        return sum(map(sys.getsizeof, texts)) + LABEL_OVERHEAD_BYTES * len(self.labels)
+
+    @property
+    def texts(self) -> int:
+        """Number of names and prompts."""
+        return sum(1 + len(label.prompts) + len(label.negative_prompts) for label in self.labels)
 
     @classmethod
-    def read(cls, document: str | bytes) -> LabelSet:
-        """Raises ValueError, KeyError or TypeError if the document was not written by `document`."""
-        fields = json.loads(document)
-        labels = [
-            Label(label["name"], tuple(label["prompts"]), tuple(label["negative_prompts"]))
-            for label in fields["labels"]
-        ]
-        return cls(fields["id"], tuple(labels), fields["template"])
+    def read(cls, document: bytes) -> LabelSet:
+        """The set of a document. Raises ValueError if no set has this document."""
+        label_set = _json.validate_json(document)
+        if not label_set.labels:
+            raise ValueError("a label set without labels")
+        if label_set.template is not None:
+            check_template(label_set.template)
+        vars(label_set)["etag"] = _etag(document)  # known already: the document need not be written again for it
+        return label_set
 
-    def to_json(self, storage: str) -> dict[str, Any]:
-        return {**json.loads(self.document), "storage": storage}
+
+_json = TypeAdapter(LabelSet)
+
+
+def _etag(document: bytes) -> str:
+    return f'"{hashlib.sha256(document).hexdigest()[:32]}"'
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What lists and quotas need to know of a set: its etag, how many labels it has, and the bytes of its document."""
+
+    etag: str
+    labels: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.etag} {self.labels} {self.bytes}"
+
+    @classmethod
+    def read(cls, text: str) -> Summary:
+        """The summary that `str` gave. Raises ValueError for anything else."""
+        found = SUMMARY.fullmatch(text)
+        if found is None:
+            raise ValueError("not the summary of a label set")
+        return cls(found[1], int(found[2]), int(found[3]))
+
+
+@dataclass(frozen=True)
+class StoredForm:
+    """A label set as a store keeps it."""
+
+    document: bytes
+    summary: Summary
+
+    @classmethod
+    def of(cls, label_set: LabelSet) -> StoredForm:
+        document = label_set.document
+        return cls(document, Summary(_etag(document), len(label_set.labels), len(document)))

@@ -1,43 +1,54 @@
-"""What a store of label sets does, and which changes it refuses."""
+"""What a store of label sets does."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from service.api.label_sets.condition import Condition
-from service.api.label_sets.label_set import LabelSet
+from service.api.label_sets.label_set import StoredForm, Summary
+from service.api.label_sets.set_name import SetName
 from service.api.problems import Code, Problem
 
-MAX_SETS = 1_000
+
+class StoreFailed(Exception):
+    """The store cannot be read or changed at the moment."""
 
 
 class Store(Protocol):
-    """Keeps the sets of all API processes. Methods raise RedisFailed if the store cannot be reached."""
+    """Keeps the sets of all API processes. All methods raise StoreFailed.
+
+    `storage` is the store's name in answers. `may_be_away` says whether the store can fail while the service runs on,
+    so that copies of its sets are of use.
+    """
 
     storage: str
+    may_be_away: bool
 
-    async def etag(self, id: str) -> str | None: ...
+    async def find(self, names: Sequence[SetName]) -> list[Summary | None]:
+        """The summaries of sets; None for a set that is not stored."""
+        ...
 
-    async def etags(self) -> dict[str, str]: ...
+    async def summaries(self) -> dict[SetName, Summary]:
+        """Those of all sets."""
+        ...
 
-    async def get(self, id: str) -> LabelSet | None: ...
+    async def document(self, name: SetName) -> bytes | None: ...
 
-    async def change(self, id: str, new: LabelSet | None, condition: Condition) -> str | None:
-        """Replace the set of that id by `new`, or delete it if `new` is None, in one step.
+    async def change(self, name: SetName, new: StoredForm | None, condition: Condition) -> Summary | None:
+        """Replace a set by `new`, or delete it if `new` is None, in one step that also enforces the quota.
 
-        Returns the etag of the version before, None if there was none. Raises Problem if the change is refused.
+        Returns the summary of the set that was there, None if there was none. Raises Problem if the change is refused.
         """
         ...
 
 
-def check(id: str, etag: str | None, new: LabelSet | None, condition: Condition, count: int) -> None:
-    """Raise Problem if a change is refused. `etag` is of the stored version, `count` the number of stored sets."""
-    if new is None and etag is None:
-        raise unknown(id)
-    if not condition.holds(etag):
+def check_change(name: SetName, before: Summary | None, new: StoredForm | None, condition: Condition) -> None:
+    """Raise Problem if the set that is stored, described by `before`, must not be changed."""
+    if new is None and before is None:
+        raise unknown(name.id)
+    if not condition.holds(None if before is None else before.etag):
         raise Problem(Code.PRECONDITION_FAILED, "The stored label set is not the version that the request names.")
-    if new is not None and etag is None and count >= MAX_SETS:
-        raise Problem(Code.INVALID_REQUEST, f"There are {MAX_SETS} label sets already; delete one first.")
 
 
 def unknown(id: str) -> Problem:
