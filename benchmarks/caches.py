@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import http.client
 import io
-import os
 import re
 import statistics
 import struct
@@ -30,13 +29,14 @@ from rich.console import Console
 from rich.table import Table
 
 from model.audio import AudioError, Limits
-from model.windows import Samples
 from service.cache.prompt_cache import PromptCache
 from service.cache.redis_link import RedisLink, connect
-from service.decoding.pool import DecodePool, Shape
+from service.decoding.pool import DecodePool
+from service.decoding.shape import Shape
 from service.ipc.embedding import Embedded, Priority, Vectors
 from service.settings import Settings
 from tests.conftest import ROOT, listening, until_ready
+from tests.service.decoding.attacks import attacked
 from tests.service.fault_proxy import FaultProxy
 from tests.service.redis_server import PASSWORD, USER, RedisServer
 from tests.service.spectral import SpectralEmbedder
@@ -117,17 +117,11 @@ async def caches(redis: RedisServer) -> None:
         row("... black-holed, breaker open, p99 over p99", f"{ms(float(np.quantile(opened, 0.99)) - p99)}", "+ 2 ms")
 
 
-def crash(data: memoryview, shape: Shape, limits: Limits) -> Samples:  # noqa: ARG001 - a decoder's signature
-    if bytes(data) == b"crash":
-        os._exit(1)
-    raise AudioError("well", "the decoder lives")
-
-
 async def sandbox() -> None:
     times = []
-    async with DecodePool(1, Limits(), decode=crash) as pool:
+    async with DecodePool(1, Limits(), decode=attacked) as pool:
         for _ in range(20):
-            for clip in (b"crash", b"next"):
+            for clip in (b"leave", b"not a sound"):
                 began = time.perf_counter()
                 try:
                     await pool.decode(clip, Shape(8_000, 8_000, 8_000, "zero"))

@@ -21,7 +21,8 @@ from service.api.request import Classify, Clip, Fields
 from service.cache.audio_cache import AudioCache
 from service.cache.lru import Lru
 from service.cache.prompt_cache import PromptCache
-from service.decoding.pool import Decoded, DecodePool, Shape
+from service.decoding.pool import DecodePool, DecodersBusy
+from service.decoding.shape import Decoded, Shape
 from service.ipc.embedding import (
     DeadlineExceeded,
     Embedded,
@@ -180,7 +181,8 @@ class Classifier:
         Problem where every clip failed."""
         shape = Shape.of(self.embedder.info.config.front_end)
         began = time.perf_counter()
-        tasks = [asyncio.create_task(self._embed_clip(clip, shape, deadline, room)) for clip in clips]
+        request = object()
+        tasks = [asyncio.create_task(self._embed_clip(clip, shape, deadline, room, request)) for clip in clips]
         try:
             done = await asyncio.gather(*tasks)
         finally:
@@ -191,14 +193,18 @@ class Classifier:
         return done
 
     async def _embed_clip(
-        self, clip: Clip, shape: Shape, deadline: Deadline, room: Reservation
+        self, clip: Clip, shape: Shape, deadline: Deadline, room: Reservation, request: Hashable
     ) -> ClipEmbeddings | ClipFailure:
+        """`request` is the same for all clips of one: those of others take turns with them."""
         try:
             async with asyncio.timeout(deadline.at - time.monotonic()):
-                decoded = await self.decoders.decode(clip.data, shape)
+                bulk = deadline.priority is Priority.BULK
+                decoded = await self.decoders.decode(clip.data, shape, request=request, bulk=bulk)
         except AudioError as error:
             DECODE_FAILURES.labels(error.reason).inc()
             return ClipFailure(BY_CODE[error.code], error.detail)
+        except DecodersBusy as error:
+            raise Overloaded(str(error), error.retry_after_s) from None
         decoded_at = looked_up_at = time.perf_counter()
 
         async def embed() -> Embedded:

@@ -1,1 +1,1 @@
-"""Recordings to windows, in confined processes."""
+"""Recordings to windows, in sandboxed processes."""
