@@ -20,6 +20,7 @@ from torch import Tensor
 
 from model.clap import Clap
 from model.config import BUNDLED, ClapConfig, TextEncoderConfig
+from model.faults import first_fault
 from model.text import TextWeightsError, Tokenizer, package_folder
 
 CONFIG = "config.json"
@@ -63,9 +64,8 @@ def read_config(folder: Path) -> ClapConfig:
     except OSError as error:
         raise CheckpointError(f"{folder} is not a checkpoint: {CONFIG} cannot be read ({error.strerror})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise CheckpointError(f"{path}: {place}: {first['msg']}") from None
+        fault = first_fault(error)
+        raise CheckpointError(f"{path}: {fault.place or 'the file'}: {fault.message}") from None
 
 
 def tokenizer_folder(folder: Path, config: TextEncoderConfig) -> Path:

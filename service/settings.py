@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.config import BUNDLED
+from model.faults import first_fault
 
 MIB = 1 << 20
 PREFIX = "ANYSOUND_"
@@ -154,13 +155,13 @@ def parse(arguments: Sequence[str]) -> Settings:
     try:
         return Settings(_cli_parse_args=list(arguments))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).replace("-", "_")
-        variable = f"{PREFIX}{name.upper()}"
-        message = first["msg"].removeprefix("Value error, ")
-        if SERVICE_LINK.match(os.environ.get(variable, "")) and first["input"] == os.environ[variable]:
+        fault = first_fault(error)
+        name = fault.place.split(".")[0].replace("-", "_")
+        variable, message = f"{PREFIX}{name.upper()}", fault.message
+        value, given = os.environ.get(variable, ""), error.errors()[0]["input"]
+        if SERVICE_LINK.match(value) and given == value:
             message = (
-                f"{first['input']!r} was set by Kubernetes for a Service of that name, not by you. "
+                f"{given!r} was set by Kubernetes for a Service of that name, not by you. "
                 f"Set enableServiceLinks: false in the pod, or pass --{name.replace('_', '-')}."
             )
         print(f"anysound serve: {name} ({variable}): {message}", file=sys.stderr)  # noqa: T201

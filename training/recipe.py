@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from model.config import ClapConfig, Frozen
+from model.faults import first_fault
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -216,6 +217,5 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
-        raise RecipeError(f"{path}: {place}: {first['msg']}") from None
+        fault = first_fault(error)
+        raise RecipeError(f"{path}: {fault.place or 'the recipe'}: {fault.message}") from None
