@@ -1,28 +1,24 @@
-"""The application of one API process: routes, what they need, and every failure as a problem document."""
+"""The application of one API process: its routes, the services they share, and the middleware around them."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from redis.asyncio import Redis
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 
 from model.audio import Limits
 from service.api import routes
-from service.api.access import Access
 from service.api.classify import Classifier
+from service.api.failures import handle_failures
 from service.api.gate import Gate
 from service.api.keys import Keys, KeysError
 from service.api.label_sets.folder_store import FolderStore
@@ -30,15 +26,22 @@ from service.api.label_sets.quota import Quota
 from service.api.label_sets.redis_store import RedisStore
 from service.api.label_sets.registry import LabelSets
 from service.api.metrics_port import metrics_of, serve_metrics
-from service.api.prefix import Prefix
-from service.api.problems import Code, Problem, respond
+from service.api.middleware.access_log import AccessLog
+from service.api.middleware.body_limits import BodyLimits
+from service.api.middleware.cancellation import Cancellation
+from service.api.middleware.exchange import Exchanges
+from service.api.middleware.failures import Failures
+from service.api.middleware.prefix import Prefix
+from service.api.middleware.request_metrics import RequestMetrics
+from service.api.middleware.request_traces import RequestTraces
+from service.api.middleware.security_headers import SecurityHeaders
 from service.api.rate import Buckets, Rate, SharedBuckets
+from service.api.services import Services, WorkerConnection
+from service.api.shutdown import Shutdown
 from service.cache.audio_cache import AudioCache
 from service.cache.prompt_cache import PromptCache
 from service.cache.redis_link import RedisLink, connect
 from service.decoding.pool import DecodePool
-from service.ipc.client import WorkerClient
-from service.observe.metrics import REJECTED
 from service.observe.traces import Traces
 from service.settings import Settings, SettingsError
 
@@ -48,43 +51,44 @@ ASKED_WITH = (
 )
 ANSWERED_WITH = ("etag", "retry-after", "server-timing", "x-request-id")
 
-BY_STATUS = {
-    400: Code.INVALID_REQUEST,
-    404: Code.NOT_FOUND,
-    405: Code.METHOD_NOT_ALLOWED,
-    413: Code.PAYLOAD_TOO_LARGE,
-    503: Code.OVERLOADED,
-}
-
 
 def create_app(
-    settings: Settings, endpoints: Sequence[str], metrics: socket.socket | None = None, folder: Path | None = None
+    settings: Settings,
+    workers: WorkerConnection,
+    *,
+    shutdown: Shutdown | None = None,
+    metrics: socket.socket | None = None,
+    folder: Path | None = None,
 ) -> FastAPI:
-    """An application that asks the workers at `endpoints`. Raises SettingsError where what the settings name is no use.
+    """An application that asks `workers` for embeddings. Raises SettingsError for settings that cannot be used.
 
-    `metrics` is a listening socket for /metrics alone; without one the route is among the others. `folder` is where the
-    API processes of one service share label sets when there is no Redis.
+    `metrics` is a listening socket for /metrics alone; without it, the route is among the others. `folder` is where the
+    API processes of one service share label sets if there is no Redis.
     """
-
+    shutdown = shutdown or Shutdown()
     client = redis_of(settings)
     traces = None if settings.otlp_endpoint is None else Traces(settings.otlp_endpoint, version("anysound"))
+    try:
+        keys = Keys(settings.api_keys_file)
+    except (KeysError, OSError) as error:
+        raise SettingsError(f"cannot read the API keys: {error}") from None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        limits = Limits(max_seconds=settings.max_audio_seconds)
         async with AsyncExitStack() as stack:
             if traces is not None:
                 stack.push_async_callback(asyncio.to_thread, traces.close)
-            embedder = await stack.enter_async_context(WorkerClient(endpoints))
+            await stack.enter_async_context(workers)
             redis = (
                 None if client is None else await stack.enter_async_context(RedisLink(client, settings.redis_timeout_s))
             )
             keeps_audio = settings.audio_cache_bytes > 0
+            limits = Limits(max_seconds=settings.max_audio_seconds)
             decoders = DecodePool(settings.decode_processes, limits, digests=keeps_audio)
             await stack.enter_async_context(decoders)
-            prompts = PromptCache(embedder, settings.prompt_cache_size, redis, settings.redis_ttl_s)
+            prompts = PromptCache(workers, settings.prompt_cache_size, redis, settings.redis_ttl_s)
             stack.push_async_callback(prompts.flush)
-            recordings = AudioCache(embedder, settings.audio_cache_bytes, redis, settings.redis_ttl_s)
+            recordings = AudioCache(workers, settings.audio_cache_bytes, redis, settings.redis_ttl_s)
             stack.push_async_callback(recordings.flush)
             shared = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anysound-")))
             quota = Quota(
@@ -94,11 +98,17 @@ def create_app(
                 settings.max_label_sets_bytes_per_key,
             )
             store = FolderStore(shared / "label-sets", quota) if redis is None else RedisStore(redis, quota)
-            app.state.label_sets = await stack.enter_async_context(LabelSets(store))
-            app.state.buckets = buckets_of(settings, redis)
-            app.state.classifier = Classifier(embedder, decoders, prompts, recordings if keeps_audio else None)
+            app.state.services = Services(
+                settings,
+                keys,
+                buckets_of(settings, redis),
+                workers,
+                Classifier(workers, decoders, prompts, recordings if keeps_audio else None),
+                await stack.enter_async_context(LabelSets(store)),
+                shutdown,
+            )
             if metrics is not None:
-                await stack.enter_async_context(serve_metrics(embedder, metrics, lambda: draining(app)))
+                await stack.enter_async_context(serve_metrics(workers, metrics, shutdown))
             yield
 
     app = FastAPIOffline(  # /docs has its scripts here: a cluster without internet shows it too
@@ -109,22 +119,13 @@ def create_app(
         redirect_slashes=False,  # behind TLS the redirect would lead to http://
         redoc_url=None,
     )
-    app.state.settings = settings
-    try:
-        app.state.keys = Keys(settings.api_keys_file)
-    except (KeysError, OSError) as error:
-        raise SettingsError(f"cannot read the API keys: {error}") from None
-    app.state.drain = None
-    app.include_router(routes.api)
-    app.include_router(routes.operations)
+    for router in (*routes.V1, routes.OPERATIONS):
+        app.include_router(router)
     if metrics is None:
-        app.add_api_route(
-            "/metrics",
-            metrics_of(lambda: app.state.classifier.embedder, lambda: draining(app)),
-            include_in_schema=False,
-        )
-    # The last one added is the first that a request meets.
-    app.add_middleware(Gate, routes=routes.api.routes)
+        app.add_api_route("/metrics", metrics_of(workers, shutdown), include_in_schema=False)
+    handle_failures(app, settings.max_upload_bytes)
+    # A request meets the one added last first.
+    app.add_middleware(Gate, routes=[route for router in routes.V1 for route in router.routes])
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -133,21 +134,22 @@ def create_app(
             allow_headers=ASKED_WITH,
             expose_headers=ANSWERED_WITH,
         )
-    app.add_middleware(Access, settings=settings, traces=traces)
+    app.add_middleware(BodyLimits, max_bytes=settings.max_upload_bytes, max_held_bytes=settings.max_inflight_bytes)
+    app.add_middleware(Cancellation, timeout_s=settings.request_timeout_s)
+    app.add_middleware(Failures)
+    app.add_middleware(SecurityHeaders)
+    if traces is not None:
+        app.add_middleware(RequestTraces, traces=traces)
+    app.add_middleware(AccessLog)
+    app.add_middleware(RequestMetrics)
+    app.add_middleware(Exchanges)
     if settings.root_path:
         app.add_middleware(Prefix, root_path=settings.root_path)
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
     return app
 
 
-def draining(app: FastAPI) -> bool:
-    return app.state.drain is not None and bool(app.state.drain.draining)
-
-
 def redis_of(settings: Settings) -> Redis | None:
-    """A client for the Redis that the settings name, if they do. Raises SettingsError where it cannot be."""
+    """A client for the Redis that the settings name, if they name one. Raises SettingsError if it cannot be used."""
     if settings.redis_url is None:
         return None
     try:
@@ -157,38 +159,8 @@ def redis_of(settings: Settings) -> Redis | None:
 
 
 def buckets_of(settings: Settings, redis: RedisLink | None) -> Buckets | SharedBuckets | None:
-    """What holds keys to their rate, if the settings name one."""
+    """The token buckets of all keys, if the settings have a rate limit."""
     if settings.rate_limit is None:
         return None
     rate = Rate(settings.rate_limit, settings.rate_burst)
     return Buckets(rate) if redis is None else SharedBuckets(rate, redis)
-
-
-def _answer(request: Request, problem: Problem) -> Response:
-    REJECTED.labels(problem.code.code).inc()
-    return respond(problem, request.state.request_id)
-
-
-async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - registered for nothing else
-    return _answer(request, error)
-
-
-async def _validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "str", "LabelIn"))
-    return _answer(request, Problem(Code.INVALID_REQUEST, f"{place}: {first['msg']}"))
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
-    code = BY_STATUS.get(error.status_code, Code.INVALID_REQUEST)
-    details = {
-        Code.NOT_FOUND: "There is no such route; /docs lists them.",
-        Code.METHOD_NOT_ALLOWED: "The route does not take this method.",
-        Code.PAYLOAD_TOO_LARGE: f"The body is over the limit of {request.app.state.settings.max_upload_bytes} bytes.",
-        Code.INVALID_REQUEST: "The request cannot be read.",
-        Code.OVERLOADED: "The service holds as many bytes of requests as it may.",
-    }
-    return _answer(request, Problem(code, details[code], headers=dict(error.headers or {})))

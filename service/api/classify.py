@@ -1,4 +1,4 @@
-"""A request's way from bytes to scores: decode, embed, score. HTTP ends before it and begins again after it."""
+"""From clips and labels to scores: decode, embed, score. Nothing here knows HTTP."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from model.audio import AudioError
 from model.classify import LabelEmbeddings, LabelPrompts, Scores, clip_embedding, ranked
-from model.prompts import Embeddings, Label
+from model.prompts import Embeddings
 from service.api.deadline import Deadline
+from service.api.labels import ResolvedLabels
 from service.api.problems import BY_CODE, Code, Problem
-from service.api.request import Classify, Clip, Fields
+from service.api.request import Clip, Fields
 from service.cache.audio_cache import AudioCache
 from service.cache.lru import Lru
 from service.cache.prompt_cache import PromptCache
 from service.decoding.pool import DecodePool, DecodersBusy
-from service.decoding.shape import Decoded, Shape
+from service.decoding.shape import Shape
 from service.ipc.embedding import (
     DeadlineExceeded,
     Embedded,
@@ -34,38 +35,25 @@ from service.ipc.embedding import (
     Reservation,
     WorkerUnavailable,
 )
+from service.observe import stages
 from service.observe.metrics import DECODE_FAILURES, REJECTED
+from service.observe.stages import Stages, recording
 from service.offload import off_loop
 
 BRIEF_PROMPTS, BRIEF_SCORES = 64, 256
-"""So many are assembled, or scored, on the event loop."""
+"""Up to so many are assembled, or scored, on the event loop."""
 LABELS_BYTES = 256 << 20
-"""Of labels as arrays, in each API process."""
-
-
-@dataclass
-class Timings:
-    """Seconds of each stage. They follow each other on the critical path, so they add up to the request."""
-
-    stages: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, seconds: float) -> None:
-        self.stages[stage] = self.stages.get(stage, 0.0) + max(0.0, seconds)
+"""Labels kept as arrays, in each API process."""
 
 
 @dataclass(frozen=True)
 class ClipEmbeddings:
-    """A clip that went through: its windows and their embeddings [k, d], and where the time went."""
+    """A clip that went through: when its windows begin and how long they and it are, in s; their embeddings [k, d]."""
 
-    decoded: Decoded
+    starts_s: list[float]
+    window_s: float
+    duration_s: float
     vectors: Embeddings
-    compute_s: float
-    decoded_at: float
-    looked_up_at: float
-
-    @property
-    def windows(self) -> int:
-        return len(self.vectors)
 
 
 @dataclass(frozen=True)
@@ -74,15 +62,9 @@ class ClipFailure:
 
     code: Code
     detail: str
-    windows: int = 0
 
 
-@dataclass(frozen=True)
-class EmbeddedLabels:
-    """One row a label, and when looking up their prompts ended."""
-
-    labels: LabelEmbeddings
-    looked_up_at: float
+ClipOutcome = ClipEmbeddings | ClipFailure
 
 
 def _size(labels: LabelEmbeddings) -> int:
@@ -90,156 +72,135 @@ def _size(labels: LabelEmbeddings) -> int:
 
 
 class Classifier:
-    """Everything that one API process needs to answer a request."""
+    """Decodes and embeds clips, embeds labels, and scores the ones against the others."""
 
     def __init__(
         self, embedder: Embedder, decoders: DecodePool, prompts: PromptCache, recordings: AudioCache | None = None
     ) -> None:
-        self.embedder = embedder
-        self.decoders = decoders
-        self.prompts = prompts
-        self.recordings = recordings
+        self._embedder = embedder
+        self._decoders = decoders
+        self._prompts = prompts
+        self._recordings = recordings
         self._assembled: Lru[Hashable, LabelEmbeddings] = Lru(LABELS_BYTES, _size)
 
-    def check(self, deadline: Deadline) -> None:
-        """Raises Problem for a request that would be refused whatever is in its body."""
-        try:
-            self.embedder.check(deadline=deadline.at, priority=deadline.priority)
-        except EmbeddingError as error:
-            raise problem_of(error) from error
-
     async def classify(
-        self,
-        request: Classify,
-        labels: Sequence[Label],
-        deadline: Deadline,
-        timings: Timings,
-        version: str | None = None,
+        self, clips: Sequence[Clip], labels: ResolvedLabels, fields: Fields, deadline: Deadline
     ) -> dict[str, Any]:
-        """The contract's answer. `version` names labels that will be asked for again, and their content.
-
-        Raises Problem where no clip got scores.
-        """
-        text: asyncio.Task[EmbeddedLabels] | None = None
+        """The contract's answer. Raises Problem, also if no clip got scores."""
+        text_path = Stages()
+        text: asyncio.Task[LabelEmbeddings] | None = None
         try:
-            info = self.embedder.info
-            fields = request.fields
-            template = fields.template or info.config.prompts.template
-            prompts = LabelPrompts(tuple(labels), template, info.config.prompts.background)
-            async with self.room(len(request.clips), deadline, timings) as room:
-                text = asyncio.create_task(self.embed_labels(prompts, version, deadline.priority))
-                clips = await self.embed_clips(request.clips, deadline, timings, room)
-            waited = time.perf_counter()
+            info = self._embedder.info
+            async with self._room(len(clips), deadline) as room:
+                with recording(text_path):
+                    text = asyncio.create_task(self._embed_labels(labels, deadline.priority))
+                outcomes = await self._embed_clips(clips, deadline, room)
             async with asyncio.timeout(deadline.at - time.monotonic()):
-                found = await text
-            ended = time.perf_counter()
-            looked_up = min(max(waited, found.looked_up_at), ended)
-            timings.add("cache", looked_up - waited)
-            timings.add("text_embed", ended - looked_up)
+                embedded = await text
+            stages.follow(text_path)
         except (EmbeddingError, TimeoutError) as error:
             raise problem_of(error) from error
         finally:
             if text is not None:
                 text.cancel()
-        began = time.perf_counter()
-        brief = len(labels) * sum(clip.windows for clip in clips) <= BRIEF_SCORES
-        results = await off_loop(brief, answer, request.clips, clips, prompts, found.labels, info.logit_scale, fields)
-        timings.add("score", time.perf_counter() - began)
+        windows = sum(len(each.vectors) for each in outcomes if isinstance(each, ClipEmbeddings))
+        brief = len(labels.prompts.labels) * windows <= BRIEF_SCORES
+        results = await off_loop(brief, answer, clips, outcomes, labels.prompts, embedded, info.logit_scale, fields)
+        stages.mark("score")
         return {
             "model": {"name": info.config.name, "fingerprint": info.fingerprint},
             "activation": fields.activation,
-            "template": template,
+            "template": labels.prompts.template,
             "results": results,
         }
 
-    async def embed_labels(self, prompts: LabelPrompts, version: str | None, priority: Priority) -> EmbeddedLabels:
-        """Labels as arrays, kept by what they are; those with a `version` then cost no work on text at all."""
-        fingerprint = self.embedder.info.fingerprint
+    async def embed_texts(self, texts: Sequence[str], deadline: Deadline) -> list[Embeddings]:
+        """The embedding [d] of each text. Raises EmbeddingError."""
+        vectors = await self._prompts.get(list(dict.fromkeys(texts)), deadline.priority)
+        stages.mark("text_embed")
+        return [vectors[text] for text in texts]
+
+    async def embed_clips(self, clips: Sequence[Clip], deadline: Deadline) -> list[ClipOutcome]:
+        """What became of each clip. Raises EmbeddingError for a fault that is no clip's, Problem if every clip
+        failed."""
+        async with self._room(len(clips), deadline) as room:
+            return await self._embed_clips(clips, deadline, room)
+
+    @asynccontextmanager
+    async def _room(self, clips: int, deadline: Deadline) -> AsyncIterator[Reservation]:
+        """Room in the queue for at least one window of each clip: a request that cannot have it is refused before
+        anything is decoded. Raises EmbeddingError."""
+        async with self._embedder.reserve(clips, deadline=deadline.at, priority=deadline.priority) as room:
+            stages.mark("queue")
+            yield room
+
+    async def _embed_labels(self, labels: ResolvedLabels, priority: Priority) -> LabelEmbeddings:
+        """Labels as arrays, kept by their content; registered labels then cost no work on text at all."""
+        fingerprint, prompts, version = self._embedder.info.fingerprint, labels.prompts, labels.version
         key: Hashable = (fingerprint, prompts) if version is None else (fingerprint, version, prompts.template)
         kept = self._assembled.get(key)
         if version is not None and kept is not None:
-            return EmbeddedLabels(kept, time.perf_counter())
-        found = await self.prompts.get(prompts.prompts, priority)
+            stages.mark("cache")
+            return kept
+        vectors = await self._prompts.get(prompts.prompts, priority)
         if kept is None:
-            kept = await off_loop(len(found.vectors) <= BRIEF_PROMPTS, prompts.assemble, found.vectors)
+            kept = await off_loop(len(vectors) <= BRIEF_PROMPTS, prompts.assemble, vectors)
             self._assembled.put(key, kept)
-        return EmbeddedLabels(kept, found.looked_up_at)
+        stages.mark("text_embed")
+        return kept
 
-    @asynccontextmanager
-    async def room(self, clips: int, deadline: Deadline, timings: Timings) -> AsyncIterator[Reservation]:
-        """Room in the queue, for at least one window of each clip: what cannot have that is refused before anything
-        is decoded. Raises EmbeddingError."""
-        began = time.perf_counter()
-        async with self.embedder.reserve(clips, deadline=deadline.at, priority=deadline.priority) as room:
-            timings.add("queue", time.perf_counter() - began)
-            yield room
-
-    async def embed_clips(
-        self, clips: Sequence[Clip], deadline: Deadline, timings: Timings, room: Reservation
-    ) -> list[ClipEmbeddings | ClipFailure]:
-        """Every clip decoded and embedded, all at once. Raises EmbeddingError for what is no clip's fault, and
-        Problem where every clip failed."""
-        shape = Shape.of(self.embedder.info.config.front_end)
-        began = time.perf_counter()
+    async def _embed_clips(self, clips: Sequence[Clip], deadline: Deadline, room: Reservation) -> list[ClipOutcome]:
         request = object()
-        tasks = [asyncio.create_task(self._embed_clip(clip, shape, deadline, room, request)) for clip in clips]
+        paths = [Stages() for _ in clips]
+        tasks = []
+        for clip, path in zip(clips, paths, strict=True):
+            with recording(path):
+                tasks.append(asyncio.create_task(self._embed_clip(clip, deadline, room, request)))
         try:
-            done = await asyncio.gather(*tasks)
+            outcomes = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
-        self._account(done, began, timings)
-        refuse_if_all_failed(done)
-        return done
+        stages.follow(max(paths, key=lambda path: path.ended))
+        refuse_if_all_failed(outcomes)
+        return outcomes
 
-    async def _embed_clip(
-        self, clip: Clip, shape: Shape, deadline: Deadline, room: Reservation, request: Hashable
-    ) -> ClipEmbeddings | ClipFailure:
-        """`request` is the same for all clips of one: those of others take turns with them."""
+    async def _embed_clip(self, clip: Clip, deadline: Deadline, room: Reservation, request: Hashable) -> ClipOutcome:
+        """`request` is the same for all clips of one request: its clips take turns with those of others."""
+        shape = Shape.of(self._embedder.info.config.front_end)
         try:
             async with asyncio.timeout(deadline.at - time.monotonic()):
                 bulk = deadline.priority is Priority.BULK
-                decoded = await self.decoders.decode(clip.data, shape, request=request, bulk=bulk)
+                decoded = await self._decoders.decode(clip.data, shape, request=request, bulk=bulk)
         except AudioError as error:
             DECODE_FAILURES.labels(error.reason).inc()
             return ClipFailure(BY_CODE[error.code], error.detail)
         except DecodersBusy as error:
             raise Overloaded(str(error), error.retry_after_s) from None
-        decoded_at = looked_up_at = time.perf_counter()
+        finally:
+            stages.mark("decode")
 
         async def embed() -> Embedded:
-            return await self.embedder.embed_audio(
+            embedded = await self._embedder.embed_audio(
                 decoded.windows, deadline=deadline.at, priority=deadline.priority, reservation=room
             )
+            stages.mark("queue", time.perf_counter() - embedded.compute_s)
+            stages.mark("audio_embed")
+            return embedded
 
         try:
-            if self.recordings is None:
-                embedded = await embed()
-                vectors, compute_s = embedded.vectors, embedded.compute_s
+            if self._recordings is None:
+                vectors = (await embed()).vectors
             else:
-                recalled = await self.recordings.get(decoded.digest, embed)
-                vectors, compute_s, looked_up_at = recalled.vectors, recalled.compute_s, recalled.looked_up_at
+                vectors = await self._recordings.get(decoded.digest, embed)
+                stages.mark("queue")  # behind another request's embedding of the same recording
         except RejectedItem:
             return ClipFailure(Code.UNSUPPORTED_AUDIO, "The model cannot embed this clip.")
-        return ClipEmbeddings(decoded, vectors, compute_s, decoded_at, max(decoded_at, looked_up_at))
-
-    @staticmethod
-    def _account(done: Sequence[ClipEmbeddings | ClipFailure], began: float, timings: Timings) -> None:
-        ended = time.perf_counter()
-        embedded = [clip for clip in done if isinstance(clip, ClipEmbeddings)]
-        if not embedded:
-            timings.add("decode", ended - began)
-            return
-        last = max(embedded, key=lambda clip: clip.decoded_at)
-        compute = min(last.compute_s, ended - last.looked_up_at)
-        timings.add("decode", last.decoded_at - began)
-        timings.add("cache", last.looked_up_at - last.decoded_at)
-        timings.add("audio_embed", compute)
-        timings.add("queue", ended - last.looked_up_at - compute)
+        return ClipEmbeddings(decoded.starts_s, decoded.window_s, decoded.duration_s, vectors)
 
 
 def problem_of(error: Exception) -> Problem:
-    """What an embedding that could not be had is to a client."""
+    """How the failure of an embedding is reported to a client."""
     if isinstance(error, Overloaded):
         return Problem(Code.OVERLOADED, "The service cannot take this work in time.", error.retry_after_s)
     if isinstance(error, WorkerUnavailable):
@@ -251,8 +212,8 @@ def problem_of(error: Exception) -> Problem:
     return Problem(Code.INTERNAL, "The service failed.")
 
 
-def refuse_if_all_failed(clips: Sequence[ClipEmbeddings | ClipFailure]) -> None:
-    """Raise Problem with the most frequent cause where not one clip went through."""
+def refuse_if_all_failed(clips: Sequence[ClipOutcome]) -> None:
+    """Raise Problem with the most frequent cause if no clip went through."""
     failures = [clip for clip in clips if isinstance(clip, ClipFailure)]
     for failure in failures:
         REJECTED.labels(failure.code.code).inc()
@@ -265,13 +226,13 @@ def refuse_if_all_failed(clips: Sequence[ClipEmbeddings | ClipFailure]) -> None:
 
 def answer(
     clips: Sequence[Clip],
-    outcomes: Sequence[ClipEmbeddings | ClipFailure],
+    outcomes: Sequence[ClipOutcome],
     prompts: LabelPrompts,
     labels: LabelEmbeddings,
     scale: float,
     fields: Fields,
 ) -> list[dict[str, Any]]:
-    """The contract's `results`, one entry a clip."""
+    """The contract's `results`, one entry per clip."""
     names = [label.name for label in prompts.labels]
 
     def scored(scores: Scores, at: int) -> list[dict[str, Any]]:
@@ -288,16 +249,15 @@ def answer(
         whole = labels.score(audio, scale, fields.activation, fields.none_of_these)
         result: dict[str, Any] = {
             "name": clip.name,
-            "duration_s": round(outcome.decoded.duration_s, 6),
+            "duration_s": round(outcome.duration_s, 6),
             "scores": scored(whole, 0),
         }
         if fields.timeline:
             each = labels.score(windows, scale, fields.activation, fields.none_of_these)
-            decoded = outcome.decoded
-            ends = [min(start + decoded.window_s, decoded.duration_s) for start in decoded.starts_s]
+            ends = [min(start + outcome.window_s, outcome.duration_s) for start in outcome.starts_s]
             result["timeline"] = [
                 {"start_s": start, "end_s": end, "scores": scored(each, at)}
-                for at, (start, end) in enumerate(zip(decoded.starts_s, ends, strict=True))
+                for at, (start, end) in enumerate(zip(outcome.starts_s, ends, strict=True))
             ]
         if whole.none_of_these is not None:
             result["none_of_these"] = float(whole.none_of_these[0])

@@ -1,4 +1,4 @@
-"""Before anything of a request to the API is read: who asks, whether they ask too often, and whether there is room."""
+"""Checks before a body is read: who asks, whether they ask too often, and whether there is room for the work."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.deadline import deadline_of
+from service.api.classify import problem_of
+from service.api.deadline import Deadline, deadline_of
 from service.api.keys import Keys
+from service.api.middleware.exchange import exchange_of
 from service.api.problems import Code, Problem, respond
 from service.api.rate import Buckets, SharedBuckets
+from service.api.services import Services
+from service.ipc.embedding import Embedder, EmbeddingError
+from service.observe import stages
 from service.observe.metrics import REJECTED
 
 GUARDED = "/v1/"
@@ -21,9 +25,9 @@ CLASSIFY = "/v1/classify"
 
 
 class Gate:
-    """Pure ASGI: a body that nobody may send is never read. `keys` and `buckets` are the application's state.
+    """ASGI middleware: refuses a request before its body is read.
 
-    `routes` are those behind the gate, by which the metrics name a request that does not get to them.
+    `routes` are those behind the gate. The metrics name a refused request by them.
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
@@ -32,25 +36,34 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (path := get_route_path(scope)).startswith(GUARDED):
-            state = scope["app"].state
+            services: Services = scope["app"].state.services
             try:
                 headers = Headers(scope=scope)
-                await admit(headers, state.keys, state.buckets)
+                await admit(headers, services.keys, services.buckets)
                 if path == CLASSIFY and scope["method"] == "POST":
-                    state.classifier.check(deadline_of(headers, state.settings))
+                    check_room(services.embedder, deadline_of(headers, services.settings))
             except Problem as problem:
                 scope["route"] = next((each for each in self.routes if each.matches(scope)[0] is not Match.NONE), None)
                 REJECTED.labels(problem.code.code).inc()
-                await respond(problem, Request(scope).state.request_id)(scope, receive, send)
+                await respond(problem, exchange_of(scope).id)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
 async def admit(headers: Headers, keys: Keys, buckets: Buckets | SharedBuckets | None) -> None:
-    """Raise Problem for a request without a known key, or one of a key whose bucket is empty."""
+    """Raise Problem for a request without a known key, or with a key whose bucket is empty."""
     key = keys.check(headers)
     if key is None or buckets is None:
         return
     wait_s = await buckets.take(key)
+    stages.mark("cache")
     if wait_s > 0:
         raise Problem(Code.RATE_LIMITED, "This key has asked too often.", retry_after_s=wait_s)
+
+
+def check_room(embedder: Embedder, deadline: Deadline) -> None:
+    """Raise Problem for a request that would be refused whatever its body holds."""
+    try:
+        embedder.check(deadline=deadline.at, priority=deadline.priority)
+    except EmbeddingError as error:
+        raise problem_of(error) from error

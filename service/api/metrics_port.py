@@ -1,4 +1,4 @@
-"""`/metrics`, on the main port or on one of its own that an ingress never sees."""
+"""`/metrics`, on the main port or on a port of its own that no ingress exposes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.services import WorkerConnection
+from service.api.shutdown import Shutdown
 from service.api.worker_metrics import WorkerCollector
-from service.ipc.client import WorkerClient
 from service.observe.metrics import exposition
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def metrics_of(
-    client: Callable[[], WorkerClient], draining: Callable[[], bool]
-) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    """A handler that gives every metric in Prometheus' text format."""
+def metrics_of(workers: WorkerConnection, shutdown: Shutdown) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    """A handler that answers with every metric in Prometheus' text format."""
 
     async def metrics(request: Request) -> Response:  # noqa: ARG001 - a handler's signature
-        workers = WorkerCollector(client(), draining())
-        return Response(await asyncio.to_thread(exposition, workers), media_type=CONTENT_TYPE)
+        collector = WorkerCollector(workers, shutdown.draining)
+        return Response(await asyncio.to_thread(exposition, collector), media_type=CONTENT_TYPE)
 
     return metrics
 
@@ -42,11 +41,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve_metrics(
-    client: WorkerClient, listener: socket.socket, draining: Callable[[], bool]
-) -> AsyncIterator[None]:
-    """Serve `/metrics` alone on `listener`, which API processes share: any of them gives the sums of all."""
-    app = Starlette(routes=[Route("/metrics", metrics_of(lambda: client, draining))])
+async def serve_metrics(workers: WorkerConnection, listener: socket.socket, shutdown: Shutdown) -> AsyncIterator[None]:
+    """Serve `/metrics` alone on `listener`, which API processes share: each of them reports the sums of all."""
+    app = Starlette(routes=[Route("/metrics", metrics_of(workers, shutdown))])
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     task = asyncio.create_task(server.serve([listener]))
     try:

@@ -1,4 +1,4 @@
-"""What goes wrong, as RFC 9457 says it: one exception, one body, whatever the cause."""
+"""Errors as RFC 9457 problem documents: one exception and one body for every cause."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         if retry_after_s is not None:
             self.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+
+
+def invalid(detail: str) -> Problem:
+    """The request itself is at fault."""
+    return Problem(Code.INVALID_REQUEST, detail)
 
 
 def respond(problem: Problem, request_id: str) -> JSONResponse:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,29 +16,19 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from model.classify import Activation
+from model.faults import first_fault
 from model.prompts import Label, check_template
-from service.api.problems import Code, Problem
+from service.api.labels import LabelIn, check_labels, check_text, check_unicode
+from service.api.problems import Code, Problem, invalid
 from service.settings import Settings
 
 MAX_FIELDS = 20_000
 MAX_PART_BYTES = 4 << 20
-MAX_PROMPTS = 10_000
 LISTS = {"labels"}
-SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class LabelIn(BaseModel):
-    """A label with prompts of its own; without, its name is put into the template."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    prompts: list[str] = Field(default_factory=list, max_length=64)
-    negative_prompts: list[str] = Field(default_factory=list, max_length=64)
 
 
 class Fields(BaseModel):
-    """Every field of a request but the audio."""
+    """Every field of a request except the audio."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -75,61 +64,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class Classify:
-    """A request whose fields make sense. `labels` is empty where `fields.label_set` names a registered set."""
+    """A request whose fields are valid. `labels` are the labels themselves, or the id of a registered set."""
 
     clips: list[Clip]
-    labels: tuple[Label, ...]
+    labels: tuple[Label, ...] | str
     fields: Fields
-
-
-def invalid(detail: str) -> Problem:
-    return Problem(Code.INVALID_REQUEST, detail)
-
-
-def explain(error: ValidationError) -> str:
-    """The first fault, with the place it is at, and never the value: it may be a megabyte."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    # A union's branches (`str`, `LabelIn`) stand in the path; people look for names and positions.
-    place = ".".join(str(part) for part in first["loc"] if part not in ("str", "LabelIn"))
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
-
-
-def check_labels(labels: list[str | LabelIn], settings: Settings) -> tuple[Label, ...]:
-    """Names and prompts within their bounds, no name twice. Raises Problem."""
-    if not labels:
-        raise invalid("labels: at least one label is needed")
-    if len(labels) > settings.max_labels:
-        raise invalid(f"labels: {len(labels)} labels, the limit is {settings.max_labels}")
-    prompts = sum(len(each.prompts) + len(each.negative_prompts) for each in labels if isinstance(each, LabelIn))
-    if prompts > MAX_PROMPTS:
-        raise invalid(f"labels: {prompts} prompts, the limit is {MAX_PROMPTS}")
-    checked = []
-    seen: dict[str, int] = {}
-    for position, given in enumerate(labels):
-        label = LabelIn(name=given) if isinstance(given, str) else given
-        for text in (label.name, *label.prompts, *label.negative_prompts):
-            check_text(text, f"labels.{position}", settings)
-        if label.name in seen:
-            raise invalid(f"labels.{position}: the same label as labels.{seen[label.name]}")
-        seen[label.name] = position
-        checked.append(Label(label.name, tuple(label.prompts), tuple(label.negative_prompts)))
-    return tuple(checked)
-
-
-def check_text(text: str, place: str, settings: Settings) -> None:
-    """Raise Problem where a label, prompt or template is empty, too long or no text at all."""
-    if not text.strip():
-        raise invalid(f"{place}: empty text")
-    if len(text) > settings.max_label_chars:
-        raise invalid(f"{place}: {len(text)} characters, the limit is {settings.max_label_chars}")
-    check_unicode(text, place)
-
-
-def check_unicode(text: str, place: str) -> None:
-    """Raise Problem for half of a surrogate pair, which JSON can write and UTF-8 cannot."""
-    if SURROGATE.search(text):
-        raise invalid(f"{place}: not Unicode text")
 
 
 def build(raw: Mapping[str, Any], clips: list[Clip], settings: Settings) -> Classify:
@@ -137,23 +76,17 @@ def build(raw: Mapping[str, Any], clips: list[Clip], settings: Settings) -> Clas
     try:
         fields = Fields.model_validate(raw)
     except ValidationError as error:
-        raise invalid(explain(error)) from None
+        raise invalid(str(first_fault(error, omit=("str", "LabelIn")))) from None
     if fields.template is not None:
         check_text(fields.template, "template", settings)
-    labels = check_labels(fields.labels, settings) if fields.labels is not None else ()
-    if labels:
-        check_activation(len(labels), fields)
+    labels: tuple[Label, ...] | str = fields.label_set or ""
+    if fields.labels is not None:
+        labels = check_labels(fields.labels, settings)
     if not clips:
         raise invalid("audio: no clip was sent")
     if len(clips) > settings.max_clips:
         raise invalid(f"audio: {len(clips)} clips, the limit is {settings.max_clips}")
     return Classify(clips, labels, fields)
-
-
-def check_activation(labels: int, fields: Fields) -> None:
-    """Raise Problem for a softmax over one label, which is 1 whatever is heard."""
-    if labels == 1 and fields.activation == "softmax" and not fields.none_of_these:
-        raise invalid("labels: softmax over one label is always 1; add labels, none_of_these, or activation=sigmoid")
 
 
 async def parse(request: Request, settings: Settings) -> Classify:

@@ -21,11 +21,11 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.memory import keep_freed_memory
 from service import lifeline
 from service.api.connection import bounded
+from service.api.shutdown import CloseConnections, Shutdown
 from service.observe import logs
 from service.settings import Settings, SettingsError
 
@@ -38,38 +38,22 @@ NOTICE_S = 5.0
 """How long a load balancer is given to notice that this process is not ready, at most half of the drain time."""
 
 
-class Drain:
-    """ASGI middleware: while draining, every answer asks its client to come back on another connection."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.draining = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def closing(message: Message) -> None:
-            if self.draining and message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
-            await send(message)
-
-        await self.app(scope, receive, closing if scope["type"] == "http" else send)
-
-
 class Server(uvicorn.Server):
     """Uvicorn that goes on serving for `notice_s` after SIGTERM. SIGINT skips that, a second one skips the rest too."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, notice_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, shutdown: Shutdown, notice_s: float) -> None:
         super().__init__(config)
-        self._drain = drain
+        self._shutdown = shutdown
         self._notice_s = notice_s
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if sig == signal.SIGTERM and not self._drain.draining:
+        if sig == signal.SIGTERM and not self._shutdown.draining:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._notice_s, self._stop)
         elif self.should_exit:
             self.force_exit = True
         else:
             self.should_exit = True
-        self._drain.draining = True
+        self._shutdown.draining = True
 
     def _stop(self) -> None:
         self.should_exit = True
@@ -127,20 +111,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory(SPARE_BYTES)
     heartbeat = None if options.lifeline is None else lifeline.attach(options.lifeline)
     from service.api.app import create_app
+    from service.ipc.client import WorkerClient
 
-    settings = Settings()
+    settings, shutdown = Settings(), Shutdown()
     metrics = None if options.metrics_listener is None else socket.socket(fileno=options.metrics_listener)
     try:
-        app = create_app(settings, options.endpoints, metrics, options.folder)
+        app = create_app(
+            settings, WorkerClient(options.endpoints), shutdown=shutdown, metrics=metrics, folder=options.folder
+        )
     except SettingsError as error:
         log.error("%s", error)
         return os.EX_CONFIG
     gc.freeze()  # what was imported stays: to look through it again and again would hold up the event loop
-    drain = Drain(app)
-    app.state.drain = drain
     notice_s = min(NOTICE_S, settings.drain_s / 2)
     config = uvicorn.Config(
-        drain,
+        CloseConnections(app, shutdown),
         http=bounded(settings.request_timeout_s),
         log_config=None,
         access_log=False,
@@ -149,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=max(1, int(settings.drain_s - notice_s)),
     )
-    server = Server(config, drain, notice_s)
+    server = Server(config, shutdown, notice_s)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.live(socket.socket(fileno=options.listener), heartbeat))
     return 0

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.ipc.client import WorkerClient
+from service.api.services import WorkerConnection
 
 
 class WorkerCollector(Collector):
     """The workers' counters, and whether one of them is ready."""
 
-    def __init__(self, client: WorkerClient, draining: bool) -> None:
+    def __init__(self, client: WorkerConnection, draining: bool) -> None:
         self._client = client
         self._draining = draining
 

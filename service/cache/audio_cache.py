@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from model.prompts import Embeddings
 from service.cache.redis_link import PREFIX, RedisLink
@@ -18,41 +17,25 @@ def redis_key(key: Key) -> str:
     return f"{PREFIX}audio:{fingerprint}:{digest}"
 
 
-@dataclass(frozen=True)
-class Recalled:
-    """A clip's window embeddings [k, d].
-
-    `compute_s` is the time the forward pass took, 0 if they were cached. `looked_up_at` is when the look-up ended, in
-    `time.perf_counter()` seconds.
-    """
-
-    vectors: Embeddings
-    compute_s: float
-    looked_up_at: float
-
-
 class AudioCache:
     """Window embeddings by checkpoint and SHA-256 of the decoded windows: `limit_bytes` in the process, then Redis."""
 
     def __init__(self, embedder: Embedder, limit_bytes: int, redis: RedisLink | None, ttl_s: int) -> None:
         self._embedder = embedder
         self._cache: VectorCache[Key] = VectorCache(
-            "audio", limit_bytes, redis_key, redis, ttl_s, weigh=lambda vectors: vectors.nbytes, persist=False
+            "audio", limit_bytes, redis_key, redis, ttl_s, weigh=lambda vectors: vectors.nbytes
         )
 
-    async def get(self, digest: str, embed: Callable[[], Awaitable[Embedded]]) -> Recalled:
-        """The cached embeddings of a clip, else those that `embed` computes. Raises what `embed` raises."""
+    async def get(self, digest: str, embed: Callable[[], Awaitable[Embedded]]) -> Embeddings:
+        """A clip's window embeddings [k, d]: cached, else those that `embed` computes. Raises what `embed` raises."""
         info = self._embedder.info
-        took: list[float] = []
 
         async def compute(_: list[Key]) -> list[Embeddings]:
-            embedded = await embed()
-            took.append(embedded.compute_s)
-            return [embedded.vectors]
+            return [(await embed()).vectors]
 
         key = (info.fingerprint, digest)
         found = await self._cache.get([key], info.config.joint_dim, compute)
-        return Recalled(found.vectors[key], sum(took), found.looked_up_at)
+        return found[key]
 
     async def flush(self) -> None:
         """Wait for the writes to Redis that are under way."""

@@ -6,7 +6,6 @@ import hashlib
 import time
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from model.prompts import Embeddings
 from service.cache.redis_link import PREFIX, RedisLink
@@ -27,14 +26,6 @@ def redis_key(key: Key) -> str:
     return f"{PREFIX}text:{fingerprint}:{hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest()}"
 
 
-@dataclass(frozen=True)
-class Prompts:
-    """The embedding [d] of each prompt. `looked_up_at` is when the look-up ended, in `time.perf_counter()` seconds."""
-
-    vectors: dict[str, Embeddings]
-    looked_up_at: float
-
-
 class PromptCache:
     """Embeddings by checkpoint and prompt: the latest `size` in the process, then Redis, then the worker."""
 
@@ -42,8 +33,8 @@ class PromptCache:
         self._embedder = embedder
         self._cache: VectorCache[Key] = VectorCache("text", size, redis_key, redis, ttl_s)
 
-    async def get(self, prompts: Sequence[str], priority: Priority) -> Prompts:
-        """The embeddings of prompts, computed if they are not cached. Raises EmbeddingError."""
+    async def get(self, prompts: Sequence[str], priority: Priority) -> dict[str, Embeddings]:
+        """The embedding [d] of each prompt, computed if it is not cached. Raises EmbeddingError."""
         info = self._embedder.info
 
         async def embed(keys: list[Key]) -> list[Embeddings]:
@@ -54,7 +45,7 @@ class PromptCache:
 
         keys = {prompt: (info.fingerprint, normalised(prompt)) for prompt in prompts}
         found = await self._cache.get(list(dict.fromkeys(keys.values())), info.config.joint_dim, embed)
-        return Prompts({prompt: found.vectors[key][0] for prompt, key in keys.items()}, found.looked_up_at)
+        return {prompt: found[key][0] for prompt, key in keys.items()}
 
     async def flush(self) -> None:
         """Wait for the writes to Redis that are under way."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from redis.asyncio import Redis
@@ -15,6 +14,7 @@ from service.cache.lru import Lru
 from service.cache.redis_link import PATIENT_S, RedisBypassed, RedisFailed, RedisFull, RedisLink
 from service.cache.stored_vectors import BadValue, pack, rounded, unpack
 from service.ipc.embedding import EmbeddingError
+from service.observe import stages
 from service.observe.metrics import CACHE_REQUESTS
 
 K = TypeVar("K", bound=Hashable)
@@ -28,20 +28,11 @@ FLUSH_S = 5.0
 
 
 @dataclass
-class Found(Generic[K]):
-    """Embeddings [rows, d] by key. `looked_up_at` is when look-ups ended, in `time.perf_counter()` seconds."""
-
-    vectors: dict[K, Embeddings]
-    looked_up_at: float
-
-
-@dataclass
 class Flight(Generic[K]):
     """Keys that are being fetched together. `waiting` counts the callers that wait for any of them."""
 
     futures: dict[K, asyncio.Future[Embeddings]]
     waiting: int = 0
-    looked_up_at: float = field(default_factory=time.perf_counter)
     task: asyncio.Task[None] | None = None
 
 
@@ -50,7 +41,7 @@ class VectorCache(Generic[K]):
 
     `redis_key` gives a key's name in Redis, `weigh` an entry's share of `limit`. Callers that ask for the same key at
     the same time share one flight, which is a task: a caller that goes away fails none of the others. A flight that
-    nobody waits for is cancelled unless `persist`.
+    nobody waits for is cancelled.
     """
 
     def __init__(
@@ -61,46 +52,45 @@ class VectorCache(Generic[K]):
         redis: RedisLink | None,
         ttl_s: int,
         weigh: Callable[[Embeddings], int] = lambda _: 1,
-        persist: bool = True,
     ) -> None:
         self._name = name
         self._redis_key = redis_key
         self._redis = redis
         self._ttl_s = ttl_s
-        self._persist = persist
         self._kept: Lru[K, Embeddings] = Lru(limit, weigh)
         self._flights: dict[K, Flight[K]] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def get(self, keys: Sequence[K], dim: int, compute: Compute[K]) -> Found[K]:
-        """The embeddings of distinct keys. Raises what `compute` raises."""
+    async def get(self, keys: Sequence[K], dim: int, compute: Compute[K]) -> dict[K, Embeddings]:
+        """The embeddings [rows, d] of distinct keys. Raises what `compute` raises."""
         found: dict[K, Embeddings] = {}
         for key in keys:
             if (vectors := self._kept.get(key)) is not None:
                 found[key] = vectors
         self._count("l1", "hit", len(found))
         missing = [key for key in keys if key not in found]
-        looked_up_at = time.perf_counter()
-        if missing:
+        if not missing:
+            stages.mark("cache")
+        else:
             self._count("l1", "miss", len(missing))
             joined = [key for key in missing if key in self._flights]
             try:
-                looked_up_at = await self._join(missing, dim, compute, found)
+                await self._join(missing, dim, compute, found)
             except EmbeddingError:
                 if not joined:
                     raise
                 # The flight had another caller's deadline and reservation. Try again with this caller's.
                 missing = [key for key in missing if key not in found]
-                looked_up_at = await self._join(missing, dim, compute, found)
-        return Found(found, looked_up_at)
+                await self._join(missing, dim, compute, found)
+        return found
 
     async def flush(self) -> None:
         """Wait for the writes to Redis that are under way."""
         if self._writes:
             await asyncio.wait(self._writes, timeout=FLUSH_S)
 
-    async def _join(self, keys: list[K], dim: int, compute: Compute[K], found: dict[K, Embeddings]) -> float:
-        """Wait for the flights of `keys`; those in no flight start one. Returns when the look-ups ended."""
+    async def _join(self, keys: list[K], dim: int, compute: Compute[K], found: dict[K, Embeddings]) -> None:
+        """Wait for the flights of `keys`; those in no flight start one."""
         fresh = [key for key in keys if key not in self._flights]
         if fresh:
             loop = asyncio.get_running_loop()
@@ -116,18 +106,17 @@ class VectorCache(Generic[K]):
         finally:
             for flight in flights:
                 flight.waiting -= 1
-                if not flight.waiting and not self._persist:
+                if not flight.waiting:
                     self._abandon(flight)
         for key, future in futures.items():
             found[key] = future.result()
-        return max(flight.looked_up_at for flight in flights)
 
     async def _fly(self, flight: Flight[K], dim: int, compute: Compute[K]) -> None:
         keys = list(flight.futures)
         try:
             for key, vectors in (await self._recall(keys, dim)).items():
                 self._land(flight, key, vectors)
-            flight.looked_up_at = time.perf_counter()
+            stages.mark("cache")
             unknown = [key for key in keys if not flight.futures[key].done()]
             if unknown:
                 computed = [rounded(vectors) for vectors in await compute(unknown)]

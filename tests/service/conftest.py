@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
-from service.api import app
+from service.api.app import create_app
 from service.ipc.embedding import Vectors
 from service.settings import Settings
 from tests.service.redis_server import RedisServer
@@ -93,10 +93,8 @@ def shared_embedder() -> SpectralEmbedder:
 @contextmanager
 def serving(settings: Settings, embedder: SpectralEmbedder) -> Iterator[TestClient]:
     """A client of an application in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "WorkerClient", lambda _: embedder)
-        with TestClient(app.create_app(settings, []), raise_server_exceptions=False) as client:
-            yield client
+    with TestClient(create_app(settings, embedder), raise_server_exceptions=False) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from service.api import app as application
+from service.api.app import create_app
 from service.observe.logs import JsonFormatter
 from service.observe.metrics import STAGES
 from service.settings import Settings
@@ -136,10 +136,8 @@ def slow_embedder() -> SpectralEmbedder:
 def port(slow_embedder: SpectralEmbedder) -> Iterator[int]:
     """Of a server that takes bodies up to 100 kB and requests up to 1 s."""
     settings = Settings(**{**SETTINGS.model_dump(), "max_upload_bytes": 100_000, "request_timeout_s": 1.0})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(application, "WorkerClient", lambda _: slow_embedder)
-        with listening(application.create_app(settings, [])) as port:
-            yield port
+    with listening(create_app(settings, slow_embedder)) as port:
+        yield port
 
 
 def head(*lines: str) -> bytes:

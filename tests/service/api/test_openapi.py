@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as fuzz_settings
 from hypothesis import strategies as st
 from schemathesis import checks
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
-from service.api import app as application
+from service.api.app import create_app
 from service.settings import Settings
 from tests.service.api.test_access import listening
 from tests.service.conftest import SETTINGS
@@ -27,7 +28,7 @@ ANSWER_S = 20
 # What a schema cannot say: that a template has one placeholder, that bytes are a sound.
 SAID_IN_WORDS = [checks.positive_data_acceptance]
 
-DOCUMENT = schemathesis.openapi.from_dict(application.create_app(SETTINGS, []).openapi())
+DOCUMENT = schemathesis.openapi.from_dict(create_app(SETTINGS, SpectralEmbedder()).openapi())
 OPERATIONS = {each.ok().label: each.ok() for each in DOCUMENT.get_all_operations() if isinstance(each, Ok)}
 CASES = [
     (label, mode)
@@ -42,14 +43,13 @@ CASES = [
 def address() -> Iterator[str]:
     """Of a service over a real socket."""
     limits = {"max_upload_bytes": 100_000, "request_timeout_s": 10.0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(application, "WorkerClient", lambda _: SpectralEmbedder())
-        with listening(application.create_app(Settings(**{**SETTINGS.model_dump(), **limits}), [])) as port:
-            yield f"http://127.0.0.1:{port}"
+    settings = Settings(**{**SETTINGS.model_dump(), **limits})
+    with listening(create_app(settings, SpectralEmbedder())) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(("label", "mode"), CASES, ids=str)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@fuzz_settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_an_operation_answers_as_the_document_says(
     data: st.DataObject, label: str, mode: GenerationMode, address: str

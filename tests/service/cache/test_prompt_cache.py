@@ -34,7 +34,7 @@ class Process:
         self.cache = PromptCache(self.embedder, size, redis, ttl_s=86_400)
 
     async def get(self, *prompts: str) -> dict[str, Embeddings]:
-        vectors = (await self.cache.get(list(prompts), Priority.INTERACTIVE)).vectors
+        vectors = await self.cache.get(list(prompts), Priority.INTERACTIVE)
         for prompt, vector in vectors.items():
             assert np.array_equal(vector, right(prompt)), prompt
         assert vectors.keys() == set(prompts)

@@ -1,0 +1,55 @@
+"""Exceptions of the application as problem documents."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model.faults import first_fault
+from service.api.middleware.exchange import exchange_of
+from service.api.problems import Code, Problem, invalid, respond
+from service.observe.metrics import REJECTED
+
+BY_STATUS = {
+    400: Code.INVALID_REQUEST,
+    404: Code.NOT_FOUND,
+    405: Code.METHOD_NOT_ALLOWED,
+    413: Code.PAYLOAD_TOO_LARGE,
+    503: Code.OVERLOADED,
+}
+
+
+def handle_failures(app: FastAPI, max_upload_bytes: int) -> None:
+    """Answer with a problem document whatever the routes or the framework raise for a client's fault."""
+    details = {
+        Code.NOT_FOUND: "There is no such route; /docs lists them.",
+        Code.METHOD_NOT_ALLOWED: "The route does not take this method.",
+        Code.PAYLOAD_TOO_LARGE: f"The body is over the limit of {max_upload_bytes} bytes.",
+        Code.INVALID_REQUEST: "The request cannot be read.",
+        Code.OVERLOADED: "The service holds as many bytes of requests as it may.",
+    }
+
+    async def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101 - registered for nothing else
+        return _answer(request, error)
+
+    async def validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return _answer(request, invalid(str(first_fault(error, omit=("body", "str", "LabelIn")))))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        code = BY_STATUS.get(error.status_code, Code.INVALID_REQUEST)
+        return _answer(request, Problem(code, details[code], headers=dict(error.headers or {})))
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    REJECTED.labels(problem.code.code).inc()
+    return respond(problem, exchange_of(request.scope).id)

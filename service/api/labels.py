@@ -1,0 +1,100 @@
+"""Labels as a client writes them: what is taken, and the prompts that they stand for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.classify import Activation, LabelPrompts
+from model.config import PromptConfig
+from model.prompts import Label
+from service.api.label_sets.registry import LabelSets
+from service.api.problems import invalid
+from service.observe import stages
+from service.settings import Settings
+
+MAX_PROMPTS = 10_000
+MAX_PROMPTS_OF_LABEL = 64
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class LabelIn(BaseModel):
+    """A label with prompts of its own. Without prompts, its name is put into the template."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1)
+    prompts: list[str] = Field(default_factory=list, max_length=MAX_PROMPTS_OF_LABEL)
+    negative_prompts: list[str] = Field(default_factory=list, max_length=MAX_PROMPTS_OF_LABEL)
+
+
+@dataclass(frozen=True)
+class ResolvedLabels:
+    """What a request is scored against. `version` names the content of a registered set; None for other labels."""
+
+    prompts: LabelPrompts
+    version: str | None = None
+
+
+def check_labels(labels: list[str | LabelIn], settings: Settings) -> tuple[Label, ...]:
+    """The labels, if their names and prompts are within the limits and no name stands twice. Raises Problem."""
+    if not labels:
+        raise invalid("labels: at least one label is needed")
+    if len(labels) > settings.max_labels:
+        raise invalid(f"labels: {len(labels)} labels, the limit is {settings.max_labels}")
+    prompts = sum(len(each.prompts) + len(each.negative_prompts) for each in labels if isinstance(each, LabelIn))
+    if prompts > MAX_PROMPTS:
+        raise invalid(f"labels: {prompts} prompts, the limit is {MAX_PROMPTS}")
+    checked = []
+    seen: dict[str, int] = {}
+    for position, given in enumerate(labels):
+        label = Label(given) if isinstance(given, str) else _label(given)
+        for text in (label.name, *label.prompts, *label.negative_prompts):
+            check_text(text, f"labels.{position}", settings)
+        if label.name in seen:
+            raise invalid(f"labels.{position}: the same label as labels.{seen[label.name]}")
+        seen[label.name] = position
+        checked.append(label)
+    return tuple(checked)
+
+
+def _label(given: LabelIn) -> Label:
+    return Label(given.name, tuple(given.prompts), tuple(given.negative_prompts))
+
+
+def check_text(text: str, place: str, settings: Settings) -> None:
+    """Raise Problem if a label, prompt or template is empty, too long or not Unicode text."""
+    if not text.strip():
+        raise invalid(f"{place}: empty text")
+    if len(text) > settings.max_label_chars:
+        raise invalid(f"{place}: {len(text)} characters, the limit is {settings.max_label_chars}")
+    check_unicode(text, place)
+
+
+def check_unicode(text: str, place: str) -> None:
+    """Raise Problem for half of a surrogate pair, which JSON can express and UTF-8 cannot."""
+    if SURROGATE.search(text):
+        raise invalid(f"{place}: not Unicode text")
+
+
+def check_activation(labels: int, activation: Activation, none_of_these: bool) -> None:
+    """Raise Problem for a softmax over one label, which is always 1."""
+    if labels == 1 and activation == "softmax" and not none_of_these:
+        raise invalid("labels: softmax over one label is always 1; add labels, none_of_these, or activation=sigmoid")
+
+
+async def resolve(
+    labels: tuple[Label, ...] | str, template: str | None, label_sets: LabelSets, defaults: PromptConfig
+) -> ResolvedLabels:
+    """The labels themselves, or those of the registered set of that id. Raises Problem for an unknown set.
+
+    The template is the request's, else the set's, else the checkpoint's.
+    """
+    version = None
+    if isinstance(labels, str):
+        stored = await label_sets.get(labels)
+        stages.mark("cache")
+        labels, template, version = stored.labels, template or stored.template, stored.etag
+    return ResolvedLabels(LabelPrompts(labels, template or defaults.template, defaults.background), version)

@@ -1,0 +1,1 @@
+"""What surrounds every request, one concern per module. `service/api/app.py` has their order."""

@@ -1,0 +1,8 @@
+"""The contract's routes, one resource per module. Each parses, asks the services, and answers."""
+
+from __future__ import annotations
+
+from service.api.routes import classify, embeddings, label_sets, model, probes
+
+V1 = (classify.router, embeddings.router, label_sets.router, model.router)
+OPERATIONS = probes.router

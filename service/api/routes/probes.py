@@ -1,0 +1,31 @@
+"""What an orchestrator asks: `/livez`, `/readyz`, `/startupz`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+
+from service.api.services import Injected
+
+router = APIRouter(tags=["operations"])
+
+
+def health(good: bool, what: str) -> JSONResponse:
+    return JSONResponse({"status": "ok" if good else what}, 200 if good else 503)
+
+
+@router.get("/livez", summary="The process and the worker make progress")
+async def livez(services: Injected) -> JSONResponse:
+    return health(services.embedder.alive, "stuck")
+
+
+@router.get("/readyz", summary="Warm, and not shutting down")
+async def readyz(services: Injected) -> JSONResponse:
+    if services.shutdown.draining:
+        return health(False, "draining")
+    return health(services.embedder.ready, "the worker is starting")
+
+
+@router.get("/startupz", summary="Started")
+async def startupz(services: Injected) -> JSONResponse:
+    return health(services.embedder.ready, "the worker is starting")

@@ -1,0 +1,52 @@
+"""What the routes of one API process share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Protocol, Self
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from service.api.classify import Classifier
+from service.api.keys import Keys
+from service.api.label_sets.registry import LabelSets
+from service.api.rate import Buckets, SharedBuckets
+from service.api.shutdown import Shutdown
+from service.ipc.embedding import Embedder
+from service.ipc.stats import WorkerStats
+from service.settings import Settings
+
+
+class WorkerConnection(Embedder, Protocol):
+    """An embedder that is connected to its workers while it is entered."""
+
+    @property
+    def stats(self) -> WorkerStats: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """`buckets` is None if keys may ask as often as they like."""
+
+    settings: Settings
+    keys: Keys
+    buckets: Buckets | SharedBuckets | None
+    embedder: Embedder
+    classifier: Classifier
+    label_sets: LabelSets
+    shutdown: Shutdown
+
+
+async def services_of(connection: HTTPConnection) -> Services:
+    """Those that the application's lifespan has started."""
+    services: Services = connection.app.state.services
+    return services
+
+
+Injected = Annotated[Services, Depends(services_of)]
+"""Type of a route's parameter that receives the services."""
