@@ -30,7 +30,8 @@ from rich.table import Table
 
 from model.audio import AudioError, Limits
 from service.cache.prompt_cache import PromptCache
-from service.cache.redis_link import RedisLink, connect
+from service.cache.redis_client import connect
+from service.cache.redis_link import RedisLink
 from service.decoding.pool import DecodePool
 from service.decoding.shape import Shape
 from service.ipc.embedding import Embedded, Priority, Vectors

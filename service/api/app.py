@@ -40,7 +40,8 @@ from service.api.services import Services, WorkerConnection
 from service.api.shutdown import Shutdown
 from service.cache.audio_cache import AudioCache
 from service.cache.prompt_cache import PromptCache
-from service.cache.redis_link import RedisLink, connect
+from service.cache.redis_client import connect
+from service.cache.redis_link import RedisLink
 from service.decoding.pool import DecodePool
 from service.observe.traces import Traces
 from service.settings import Settings, SettingsError

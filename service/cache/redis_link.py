@@ -6,15 +6,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.credentials import CredentialProvider
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from service.cache.breaker import Breaker
 
@@ -26,7 +21,6 @@ PREFIX = "anysound:v1:"
 """Every key starts with it."""
 PATIENT_S = 1.0
 """Time limit for work that is not on the path of a classification: writes, probes, new connections, label sets."""
-CONNECTIONS = 16
 
 
 class RedisFailed(Exception):
@@ -39,53 +33,6 @@ class RedisBypassed(RedisFailed):
 
 class RedisFull(RedisFailed):
     """Redis answers but has no memory for more data."""
-
-
-class PasswordFile(CredentialProvider):
-    """Reads the password again for every new connection, so that it can be rotated without a restart."""
-
-    def __init__(self, user: str | None, path: Path) -> None:
-        self._user = user
-        self._path = path
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        password = self._path.read_text(encoding="utf-8").strip()
-        return (self._user, password) if self._user else (password,)
-
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        return self.get_credentials()  # a small file: reading it is faster than starting a thread
-
-
-def connect(url: str, password_file: Path | None = None, ca_file: Path | None = None) -> Redis:
-    """A client that never retries; the library's default retries for four seconds.
-
-    Raises ValueError if the URL is invalid, OSError if a file cannot be read.
-    """
-    options: dict[str, Any] = dict(parse_url(url))
-    user, password = options.pop("username", None), options.pop("password", None)
-    if password_file is not None:
-        password_file.read_bytes()
-        options["credential_provider"] = PasswordFile(user, password_file)
-    else:
-        options |= {"username": user, "password": password}
-    if ca_file is not None:
-        ca_file.read_bytes()
-        if not url.startswith("rediss://"):
-            raise ValueError("a certificate authority needs a rediss:// URL")
-        options["ssl_ca_certs"] = str(ca_file)
-    pool = BlockingConnectionPool(
-        max_connections=CONNECTIONS,
-        timeout=PATIENT_S,
-        retry=Retry(NoBackoff(), 0),
-        # With a socket timeout the library sends through asyncio.wait_for, which in Python 3.11 can swallow the
-        # cancellation that enforces the budget of `ask`.
-        socket_timeout=None,
-        socket_connect_timeout=PATIENT_S,
-        protocol=2,
-        driver_info=None,
-        **options,
-    )
-    return Redis.from_pool(pool)
 
 
 class RedisLink:
@@ -121,6 +68,9 @@ class RedisLink:
         except OutOfMemoryError as error:
             self.breaker.succeeded()  # a full server still answers reads
             raise RedisFull from error
+        except ResponseError as error:
+            self.breaker.succeeded()  # it answers: the value or the user's rights are at fault
+            raise RedisFailed(type(error).__name__) from error
         except (RedisError, OSError, TimeoutError) as error:
             self.breaker.failed(era)
             raise RedisFailed(type(error).__name__) from error

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.rate import Buckets, Rate, SharedBuckets
-from service.cache.redis_link import RedisLink, connect
+from service.cache.redis_client import connect
+from service.cache.redis_link import RedisLink
 from tests.service.redis_server import READ_S, RedisServer
 
 SLOW = Rate(per_s=0.01, burst=3)

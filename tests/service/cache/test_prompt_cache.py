@@ -12,7 +12,8 @@ import pytest
 
 from model.prompts import Embeddings
 from service.cache.prompt_cache import PromptCache, normalised, redis_key
-from service.cache.redis_link import RedisLink, connect
+from service.cache.redis_client import connect
+from service.cache.redis_link import RedisLink
 from service.cache.stored_vectors import rounded
 from service.ipc.embedding import Priority, RejectedItem
 from service.observe.metrics import REGISTRY

@@ -1,4 +1,4 @@
-"""The way to a real Redis that is well, slow, silent, gone, full, or guarded by TLS and an access list."""
+"""The connection to a real Redis that is well, slow, silent, gone, full, or guarded by an access list."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from service.cache.redis_link import RedisBypassed, RedisFailed, RedisFull, RedisLink, connect
-from service.settings import SettingsError
+from service.cache.redis_client import connect
+from service.cache.redis_link import RedisBypassed, RedisFailed, RedisFull, RedisLink
 from tests.service.api.test_routes import form
 from tests.service.cache.test_breaker import until_closed
 from tests.service.conftest import Serve
@@ -118,6 +118,35 @@ async def test_the_access_list_of_the_documentation_is_enough_and_no_more(redis_
             await redis.ask(lambda client: client.flushall(), 1.0)
 
 
+async def test_an_error_that_redis_answers_does_not_open_the_breaker(redis_server: RedisServer) -> None:
+    async with RedisLink(connect(redis_server.url), read_s=5) as redis:
+        redis_server.admin("SET", "anysound:text", "x")
+        for _ in range(5):
+            with pytest.raises(RedisFailed):
+                await redis.ask(lambda client: client.hget("anysound:text", "x"))
+            with pytest.raises(RedisFailed):
+                await redis.ask(lambda client: client.get("others:key"))
+        assert await redis.ask(hello) is None
+
+
+async def test_a_password_rotated_while_serving_is_used_by_the_next_connections(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(PASSWORD)
+    with RedisServer(tmp_path) as server:
+        async with RedisLink(connect(f"redis://{USER}@127.0.0.1:{server.port}", file), read_s=5) as redis:
+            assert await redis.ask(hello) is None
+            server.admin("ACL", "SETUSER", USER, "resetpass", ">tomorrow's")
+            assert await redis.ask(hello) is None, "a connection that is open stays open"
+            server.admin("CLIENT", "KILL", "USER", USER)
+            for content in (b"", b"\xff", b"wrong"):
+                file.write_bytes(content)
+                with pytest.raises(RedisFailed):
+                    await redis.ask(hello)
+            file.write_text("tomorrow's\n")
+            await until_closed(redis.breaker)
+            assert await redis.ask(hello) is None
+
+
 async def test_a_warning_tells_of_a_policy_that_would_evict_label_sets(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,51 +154,6 @@ async def test_a_warning_tells_of_a_policy_that_would_evict_label_sets(
         async with RedisLink(connect(server.url), READ_S) as redis:
             await redis._warming
     assert "volatile-lfu" in caplog.text
-
-
-# TLS, user and password
-
-
-async def test_tls_with_a_user_and_a_password_from_a_file(tls_server: RedisServer, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text(f"{PASSWORD}\n")
-    url = f"rediss://{USER}@127.0.0.1:{tls_server.port}/0"
-    async with RedisLink(connect(url, tmp_path / "password", tls_server.folder / "ca.crt"), READ_S) as redis:
-        assert await redis.ask(hello, 1.0) is None
-
-
-async def test_a_rotated_password_is_read_for_the_next_connection(redis_server: RedisServer, tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    file.write_text("yesterday's")
-    async with RedisLink(connect(f"redis://{USER}@127.0.0.1:{redis_server.port}", file), READ_S) as redis:
-        with pytest.raises(RedisFailed):
-            await redis.ask(hello, 1.0)
-        file.write_text(PASSWORD)
-        assert await redis.ask(hello, 1.0) is None
-
-
-async def test_a_certificate_of_an_unknown_authority_is_refused(tls_server: RedisServer) -> None:
-    async with RedisLink(connect(tls_server.url), READ_S) as redis:
-        with pytest.raises(RedisFailed):
-            await redis.ask(hello, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("url", "files"),
-    [
-        ("http://x", {}),
-        ("redis://x", {"password_file": Path("/nowhere")}),
-        ("rediss://x", {"ca_file": Path("/nowhere")}),
-        ("redis://x", {"ca_file": Path(__file__)}),
-    ],
-)
-async def test_what_cannot_be_connected_to_is_said_at_the_start(url: str, files: dict[str, Path]) -> None:
-    with pytest.raises((ValueError, OSError)):
-        connect(url, **files)
-
-
-def test_a_service_whose_redis_cannot_be_is_told_at_the_start(serve: Serve) -> None:
-    with pytest.raises(SettingsError, match="cannot use Redis"):
-        serve(redis_url="http://not-redis")
 
 
 def test_a_service_starts_and_is_ready_without_its_redis(serve: Serve, tmp_path: Path, low: bytes) -> None:

@@ -17,7 +17,8 @@ from service.api.label_sets.redis_store import RedisStore
 from service.api.label_sets.registry import LabelSets
 from service.api.label_sets.store import Store
 from service.api.problems import Code, Problem
-from service.cache.redis_link import RedisLink, connect
+from service.cache.redis_client import connect
+from service.cache.redis_link import RedisLink
 from tests.service.redis_server import RedisServer
 
 Processes = Callable[..., Awaitable[LabelSets]]
