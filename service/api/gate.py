@@ -39,7 +39,7 @@ class Gate:
             services: Services = scope["app"].state.services
             try:
                 headers = Headers(scope=scope)
-                await admit(headers, services.keys, services.buckets)
+                exchange_of(scope).caller = await admit(headers, services.keys, services.buckets)
                 if path == CLASSIFY and scope["method"] == "POST":
                     check_room(services.embedder, deadline_of(headers, services.settings))
             except Problem as problem:
@@ -50,15 +50,18 @@ class Gate:
         await self.app(scope, receive, send)
 
 
-async def admit(headers: Headers, keys: Keys, buckets: Buckets | SharedBuckets | None) -> None:
-    """Raise Problem for a request without a known key, or with a key whose bucket is empty."""
-    key = keys.check(headers)
-    if key is None or buckets is None:
-        return
-    wait_s = await buckets.take(key)
-    stages.mark("cache")
-    if wait_s > 0:
-        raise Problem(Code.RATE_LIMITED, "This key has asked too often.", retry_after_s=wait_s)
+async def admit(headers: Headers, keys: Keys, buckets: Buckets | SharedBuckets | None) -> str | None:
+    """The name of the caller, None if no key is needed.
+
+    Raises Problem for a request without a known key, or of a caller whose bucket is empty.
+    """
+    caller = keys.check(headers)
+    if caller is not None and buckets is not None:
+        wait_s = await buckets.take(caller)
+        stages.mark("cache")
+        if wait_s > 0:
+            raise Problem(Code.RATE_LIMITED, "This key has asked too often.", retry_after_s=wait_s)
+    return caller
 
 
 def check_room(embedder: Embedder, deadline: Deadline) -> None:

@@ -86,15 +86,16 @@ def check_activation(labels: int, activation: Activation, none_of_these: bool) -
 
 
 async def resolve(
-    labels: tuple[Label, ...] | str, template: str | None, label_sets: LabelSets, defaults: PromptConfig
+    labels: tuple[Label, ...] | str, template: str | None, label_sets: LabelSets, owner: str, defaults: PromptConfig
 ) -> ResolvedLabels:
     """The labels themselves, or those of the registered set of that id. Raises Problem for an unknown set.
 
-    The template is the request's, else the set's, else the checkpoint's.
+    `owner` is the caller whose sets the id may name, beside the shared ones. The template is the request's, else the
+    set's, else the checkpoint's.
     """
     version = None
     if isinstance(labels, str):
-        stored = await label_sets.get(labels)
+        stored = await label_sets.get(labels, owner)
         stages.mark("cache")
         labels, template, version = stored.labels, template or stored.template, stored.etag
     return ResolvedLabels(LabelPrompts(labels, template or defaults.template, defaults.background), version)

@@ -57,7 +57,7 @@ class LabelSets:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def get(self, id: str, owner: str = SHARED) -> LabelSet:
+    async def get(self, id: str, owner: str) -> LabelSet:
         """The stored version, or this process' copy while the store is away. Raises Problem."""
         names = readable(owner, id)
         try:
@@ -73,18 +73,18 @@ class LabelSets:
             raise away() from error
         raise unknown(id)
 
-    async def put(self, label_set: LabelSet, condition: Condition, owner: str = SHARED) -> bool:
+    async def put(self, label_set: LabelSet, condition: Condition, owner: str) -> bool:
         """Create or replace a set; True if it was created. Raises Problem."""
         new = await off_loop(label_set.texts <= BRIEF_TEXTS, StoredForm.of, label_set)
         return await self._change(SetName(owner, label_set.id), new, condition) is None
 
-    async def delete(self, id: str, condition: Condition, owner: str = SHARED) -> None:
+    async def delete(self, id: str, condition: Condition, owner: str) -> None:
         """Raises Problem if the caller has no such set, or if its version is not the one that the condition names."""
         if not readable(owner, id):
             raise unknown(id)
         await self._change(SetName(owner, id), None, condition)
 
-    async def summaries(self, owner: str = SHARED) -> list[tuple[SetName, Summary]]:
+    async def summaries(self, owner: str) -> list[tuple[SetName, Summary]]:
         """Of the caller's sets and the shared ones that no set of its own hides, in the order of their ids.
 
         Raises Problem.

@@ -31,6 +31,8 @@ class Exchange:
         self.stages = Stages()
         self.received_bytes = 0
         self.answer_status: int | None = None
+        self.caller: str | None = None
+        """Name of the key's owner, once the gate has let the request in; None if no key is needed."""
 
     @property
     def status(self) -> int:

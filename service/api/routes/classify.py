@@ -10,6 +10,7 @@ from service.api.classify import problem_of
 from service.api.deadline import deadline_of
 from service.api.labels import check_activation, resolve
 from service.api.openapi import PROBLEMS
+from service.api.owner import Owner
 from service.api.request import parse
 from service.api.services import Injected
 from service.ipc.embedding import EmbeddingError
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
 
 @router.post("/classify", openapi_extra=openapi.CLASSIFY, summary="Score recordings against labels")
-async def classify(request: Request, services: Injected) -> JSONResponse:
+async def classify(request: Request, services: Injected, owner: Owner) -> JSONResponse:
     deadline = deadline_of(request.headers, services.settings)
     asked = await parse(request, services.settings)
     stages.mark("upload")
@@ -28,7 +29,7 @@ async def classify(request: Request, services: Injected) -> JSONResponse:
     except EmbeddingError as error:
         raise problem_of(error) from error
     fields = asked.fields
-    labels = await resolve(asked.labels, fields.template, services.label_sets, defaults)
+    labels = await resolve(asked.labels, fields.template, services.label_sets, owner, defaults)
     check_activation(len(labels.prompts.labels), fields.activation, fields.none_of_these)
     answer = await services.classifier.classify(asked.clips, labels, fields, deadline)
     response = JSONResponse(answer)

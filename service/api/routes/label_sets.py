@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Header, Path, Request
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from starlette.responses import JSONResponse
 
+from model.faults import first_fault
 from model.prompts import check_template
 from service.api.label_sets.condition import Condition
 from service.api.label_sets.label_set import LabelSet
-from service.api.label_sets.registry import LabelSets
-from service.api.label_sets.set_name import SHARED
+from service.api.label_sets.registry import BRIEF_BYTES, BRIEF_TEXTS
+from service.api.label_sets.set_name import ID, SHARED
 from service.api.labels import LabelIn, check_labels, check_text
-from service.api.openapi import PROBLEMS
-from service.api.problems import invalid
+from service.api.openapi import FIELDS, PROBLEMS
+from service.api.owner import Owner
+from service.api.problems import Code, Problem, invalid
 from service.api.services import Injected
+from service.offload import off_loop
+from service.settings import Settings
+
+MOST_LABELS = 100_000
+"""Bounds the memory of a body that is refused because of `max_labels`."""
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
@@ -26,56 +34,96 @@ class LabelSetIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    labels: list[str | LabelIn] = Field(min_length=1)
+    labels: Annotated[list[str | LabelIn], FailFast()] = Field(min_length=1, max_length=MOST_LABELS)
     template: str | None = Field(None, min_length=1)
 
 
-SetId = Annotated[str, Path(pattern="^[A-Za-z0-9._-]{1,100}$")]
+BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["labels"],
+                "additionalProperties": False,
+                "properties": {
+                    "labels": FIELDS["labels"],
+                    "template": {"anyOf": [{**FIELDS["template"], "minLength": 1}, {"type": "null"}]},
+                },
+            }
+        }
+    },
+}
+"""The schema of `LabelSetIn`. FastAPI does not see the model: it would parse a body of megabytes on the event loop."""
+SetId = Annotated[str, Path(pattern=f"^{ID.pattern}$")]
 EtagList = Annotated[str | None, Header(max_length=1_000, description="Etags, or *.")]
 
 
-def shown(label_set: LabelSet, sets: LabelSets, response: Response) -> dict[str, Any]:
-    response.headers["ETag"] = label_set.etag
-    return {**asdict(label_set), "storage": sets.storage}
-
-
-@router.put("/label-sets/{id}", summary="Register labels under an id", responses={201: {"description": "A new set."}})
+@router.put(
+    "/label-sets/{id}",
+    summary="Register labels under an id",
+    responses={201: {"description": "A new set."}},
+    response_model=dict[str, Any],
+    openapi_extra={"requestBody": BODY},
+)
 async def put_label_set(
+    request: Request,
     services: Injected,
-    response: Response,
+    owner: Owner,
     id: SetId,
-    body: LabelSetIn,
     if_match: EtagList = None,
     if_none_match: EtagList = None,
-) -> dict[str, Any]:
-    if body.template is not None:
-        try:
-            check_template(body.template)
-        except ValueError as error:
-            raise invalid(f"template: {error}") from None
-        check_text(body.template, "template", services.settings)
-    label_set = LabelSet(id, check_labels(body.labels, services.settings), body.template)
-    sets = services.label_sets
-    response.status_code = 201 if await sets.put(label_set, Condition(if_match, if_none_match)) else 200
-    return shown(label_set, sets, response)
+) -> JSONResponse:
+    limit = services.settings.max_label_sets_bytes_per_key
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise invalid("a label set is sent as JSON, with `Content-Type: application/json`")
+    body = await request.body()
+    if len(body) > limit:
+        detail = f"A label set has at most {limit} bytes (max_label_sets_bytes_per_key), this body has {len(body)}."
+        raise Problem(Code.PAYLOAD_TOO_LARGE, detail)
+    label_set = await off_loop(len(body) <= BRIEF_BYTES, read_label_set, id, body, services.settings)
+    created = await services.label_sets.put(label_set, Condition(if_match, if_none_match), owner)
+    return await shown(label_set, services.label_sets.storage, 201 if created else 200)
 
 
-@router.get("/label-sets/{id}", summary="A registered label set")
-async def get_label_set(services: Injected, response: Response, id: SetId) -> dict[str, Any]:
-    sets = services.label_sets
-    return shown(await sets.get(id), sets, response)
+@router.get("/label-sets/{id}", summary="A registered label set", response_model=dict[str, Any])
+async def get_label_set(services: Injected, owner: Owner, id: SetId) -> JSONResponse:
+    return await shown(await services.label_sets.get(id, owner), services.label_sets.storage)
 
 
 @router.delete("/label-sets/{id}", summary="Forget a label set", status_code=204)
-async def delete_label_set(services: Injected, id: SetId, if_match: EtagList = None) -> None:
-    await services.label_sets.delete(id, Condition(if_match))
+async def delete_label_set(services: Injected, owner: Owner, id: SetId, if_match: EtagList = None) -> None:
+    await services.label_sets.delete(id, Condition(if_match), owner)
 
 
-@router.get("/label-sets", summary="All registered label sets")
-async def list_label_sets(services: Injected) -> dict[str, Any]:
-    sets = services.label_sets
+@router.get("/label-sets", summary="The caller's label sets and the shared ones")
+async def list_label_sets(services: Injected, owner: Owner) -> dict[str, Any]:
     rows = [
         {"id": name.id, "labels": summary.labels, "etag": summary.etag, "shared": name.owner == SHARED}
-        for name, summary in await sets.summaries()
+        for name, summary in await services.label_sets.summaries(owner)
     ]
-    return {"label_sets": rows, "storage": sets.storage}
+    return {"label_sets": rows, "storage": services.label_sets.storage}
+
+
+def read_label_set(id: str, body: bytes, settings: Settings) -> LabelSet:
+    """The set that a body describes, checked against the limits. Raises Problem."""
+    try:
+        given = LabelSetIn.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(str(first_fault(error, omit=("str", "LabelIn")))) from None
+    if given.template is not None:
+        try:
+            check_template(given.template)
+        except ValueError as error:
+            raise invalid(f"template: {error}") from None
+        check_text(given.template, "template", settings)
+    return LabelSet(id, check_labels(given.labels, settings), given.template)
+
+
+async def shown(label_set: LabelSet, storage: str, status: int = 200) -> JSONResponse:
+    """A set as an answer."""
+
+    def answer() -> JSONResponse:
+        return JSONResponse({**asdict(label_set), "storage": storage}, status, {"ETag": label_set.etag})
+
+    return await off_loop(label_set.texts <= BRIEF_TEXTS, answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -109,6 +110,132 @@ def test_an_unknown_set_is_404(client: TestClient, low: bytes) -> None:
 )
 def test_a_set_that_makes_no_sense_is_refused(body: object, client: TestClient) -> None:
     assert problem(client.put("/v1/label-sets/bad", json=body)) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b'{"labels": "a"}', b'{"labels": ["\\ud800"]}'])
+def test_a_body_that_is_no_label_set_is_refused(body: bytes, client: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert problem(client.put("/v1/label-sets/bad", content=body, headers=headers)) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}])
+def test_a_body_that_is_not_declared_as_json_is_refused(headers: dict[str, str], client: TestClient) -> None:
+    answer = client.put("/v1/label-sets/bad", content=b'{"labels": ["a"]}', headers=headers)
+    assert problem(answer) == (422, "invalid_request")
+
+
+def test_a_body_over_the_limit_of_a_key_is_refused_by_its_name(serve: Serve) -> None:
+    client = serve(max_label_sets_bytes_per_key=100)
+    answer = client.put("/v1/label-sets/large", json={"labels": ["x" * 90]})
+    assert problem(answer) == (413, "payload_too_large")
+    assert "100 bytes (max_label_sets_bytes_per_key)" in answer.json()["detail"]
+
+
+def test_a_set_that_exceeds_the_quota_is_refused_by_its_name(serve: Serve) -> None:
+    client = serve(max_label_sets_bytes=200)
+    answers = [put(client, ["x" * 90], name)[0] for name in ("a", "b")]
+    assert answers == [201, 422]
+    answer = client.put("/v1/label-sets/b", json={"labels": ["x" * 90]})
+    assert answer.json()["detail"] == (
+        "The limit is 200 bytes of label sets in total (max_label_sets_bytes). Delete a label set first."
+    )
+    assert client.delete("/v1/label-sets/a").status_code == 204
+    assert put(client, ["x" * 90], "b")[0] == 201
+
+
+@pytest.mark.parametrize("name", ["x" * 126, "x" * 200, "a b", "ü"])
+def test_a_request_that_names_an_impossible_set_is_404(name: str, client: TestClient, low: bytes) -> None:
+    assert problem(form(client, low, label_set=name)) == (404, "unknown_label_set")
+
+
+ODD = ["", "*, *", '"', "W/", "\xff\xfe".encode("latin-1").decode("latin-1"), "x" * 1_000, ",,,", '"a" "b"']
+
+
+@pytest.mark.parametrize("etags", ODD)
+def test_an_odd_if_match_is_another_version_and_never_a_fault(etags: str, client: TestClient) -> None:
+    put(client, ["dog", "cat"], "odd")
+    for method in ("PUT", "DELETE"):
+        headers = [(b"If-Match", etags.encode("latin-1"))]
+        answer = client.request(method, "/v1/label-sets/odd", json={"labels": ["cow"]}, headers=headers)
+        assert problem(answer) == (412, "precondition_failed")
+
+
+# Keys
+
+
+@pytest.fixture
+def keyed(serve: Serve, tmp_path: Path) -> TestClient:
+    """A service with the keys a, b, b2 of the same caller as b, and s of the caller `shared`."""
+    lines = [("a", ""), ("b", " team"), ("b2", " team"), ("s", " shared")]
+    file = tmp_path / "keys"
+    file.write_text("".join(f"{hashlib.sha256(key.encode()).hexdigest()}{name}\n" for key, name in lines))
+    return serve(api_keys_file=file)
+
+
+def by(key: str) -> dict[str, str]:
+    return {"X-API-Key": key}
+
+
+def test_a_key_sees_its_own_sets_and_the_shared_ones(keyed: TestClient, low: bytes) -> None:
+    for key, name in (("a", "own"), ("b", "theirs"), ("s", "common")):
+        assert put(keyed, ["low", "high"], name, **by(key))[0] == 201
+    seen = {
+        key: [(row["id"], row["shared"]) for row in keyed.get("/v1/label-sets", headers=by(key)).json()["label_sets"]]
+        for key in ("a", "b2", "s")
+    }
+    assert seen == {
+        "a": [("common", True), ("own", False)],
+        "b2": [("common", True), ("theirs", False)],
+        "s": [("common", True)],
+    }
+    for key, name, status in (("a", "own", 200), ("a", "common", 200), ("a", "theirs", 404), ("b2", "theirs", 200)):
+        assert keyed.get(f"/v1/label-sets/{name}", headers=by(key)).status_code == status
+        answer = keyed.post("/v1/classify", files={"audio": ("low", low)}, data={"label_set": name}, headers=by(key))
+        assert answer.status_code == status
+
+
+def test_the_set_of_another_key_is_as_unknown_as_one_that_is_not_there(keyed: TestClient) -> None:
+    put(keyed, ["dog", "cat"], "theirs", **by("b"))
+    for method in ("GET", "DELETE"):
+        answers = []
+        for name in ("theirs", "nothing"):
+            answer = keyed.request(method, f"/v1/label-sets/{name}", headers={**by("a"), "X-Request-ID": "same"})
+            answers.append((answer.status_code, answer.text.replace(name, "NAME")))
+        assert answers[0] == answers[1]
+        assert answers[0][0] == 404
+    assert put(keyed, ["cow", "hen"], "theirs", **by("a"))[0] == 201, "it is another set"
+    assert [row["name"] for row in keyed.get("/v1/label-sets/theirs", headers=by("b")).json()["labels"]] == [
+        "dog",
+        "cat",
+    ]
+
+
+def test_only_the_caller_shared_changes_a_shared_set(keyed: TestClient) -> None:
+    _, etag = put(keyed, ["dog", "cat"], "common", **by("s"))
+    assert problem(keyed.delete("/v1/label-sets/common", headers=by("a"))) == (404, "unknown_label_set")
+    assert put(keyed, ["cow", "hen"], "common", **by("a"), **{"If-Match": etag})[0] == 412
+    assert keyed.get("/v1/label-sets/common", headers=by("b")).headers["etag"] == etag
+    assert keyed.delete("/v1/label-sets/common", headers=by("s")).status_code == 204
+
+
+def test_one_key_cannot_use_up_what_another_may_store(serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("".join(f"{hashlib.sha256(key.encode()).hexdigest()}\n" for key in "ab"))
+    client = serve(api_keys_file=file, max_label_sets_per_key=2)
+    statuses = [put(client, ["dog", "cat"], f"{number}", **by("a"))[0] for number in range(4)]
+    assert statuses == [201, 201, 422, 422]
+    assert put(client, ["dog", "cat"], "0", **by("b"))[0] == 201
+
+
+def test_no_key_is_written_down_in_redis(serve: Serve, tmp_path: Path, redis_server: RedisServer) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"{hashlib.sha256(b'secret-key').hexdigest()}\n")
+    client = serve(api_keys_file=file, redis_url=redis_server.url)
+    put(client, ["dog", "cat"], **by("secret-key"))
+    fields = redis_server.admin("HGETALL", "anysound:v1:{label-sets}:summaries")
+    assert b"/animals" in fields
+    assert b"secret-key" not in fields
+    assert hashlib.sha256(b"secret-key").hexdigest().encode() not in fields
 
 
 def test_every_process_of_a_running_service_sees_a_change_at_once(tiny_folder: Path, tmp_path: Path) -> None:
