@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
+import signal
+
+if (
+    os.getpid() == 1
+):  # the kernel drops signals to process 1 that it does not handle, and the imports below take a second
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 

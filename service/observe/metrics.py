@@ -1,6 +1,6 @@
 """The metrics of API processes. No label ever carries a prompt, a file name or a key.
 
-Each API process writes its counts to `PROMETHEUS_MULTIPROC_DIR`; the one that is scraped adds them up.
+All API processes count in shared memory; the one that is scraped adds them up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,11 @@ import os
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from service.observe import shared_counts
+from service.observe.shared_counts import FOLDER_VARIABLE
+
+shared_counts.attach()
 
 STAGES = ("upload", "decode", "queue", "audio_embed", "text_embed", "cache", "score")
 # Milliseconds matter here; 0.25 s is the objective of an interactive request.
@@ -57,7 +62,7 @@ DECODE_FAILURES = Counter(
 def exposition(*collectors: Collector) -> bytes:
     """All metrics in Prometheus' text format: those of every API process, and what the `collectors` give."""
     registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if FOLDER_VARIABLE in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
     more = CollectorRegistry()

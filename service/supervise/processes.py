@@ -24,30 +24,39 @@ TICK_S = 0.25
 FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 10.0
 STEADY_S = 30.0
-"""A child that lived this long died of something new: it is restarted at once."""
+"""A child that was ready and lived this long is restarted at once; its death is no crash loop."""
+START_S = 120.0
+"""A child that is not ready after this long is killed, unless it has a limit of its own."""
 HANG_S = 60.0
 """A child that was ready and has been silent for this long is killed."""
 STOP_S = 3.0
-"""How long a worker may take to end once no API process needs it."""
+"""How long workers may take to end once no API process needs them."""
+FAILED = 1
+"""Exit status of a service that cannot start."""
+
+Report = Callable[[str, int, int], None]
+"""Takes a kind of process (`worker` or `api`), how many there are to be, and how many are ready."""
 
 
 @dataclass
 class Child:
     """A process to be kept alive. `command` makes its arguments from how often it was restarted.
 
-    `inherited` are descriptors that it shares; `on_exit` is called with its process id when it has died.
+    `inherited` are descriptors that it shares; `on_exit` is called when it has ended.
     """
 
     name: str
     command: Callable[[int], list[str]]
     inherited: tuple[int, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    on_exit: Callable[[int], None] | None = None
+    on_exit: Callable[[], None] | None = None
+    start_limit_s: float = START_S
     process: subprocess.Popen[bytes] | None = None
     heartbeat: socket.socket | None = None
     restarts: int = 0
     started: float = 0.0
     ready: bool = False
+    was_ready: bool = False
     heard: float = 0.0
     backoff_s: float = 0.0
     due: float = 0.0
@@ -74,36 +83,43 @@ class Child:
             self.process.send_signal(number)
 
     def reap(self) -> int:
-        """Reap the process; its exit status, negative for a signal."""
+        """Reap the process. Returns its exit status, negative for a signal."""
         assert self.process is not None  # noqa: S101 - only a started process is reaped
         status = self.process.wait()
         if self.on_exit is not None:
-            self.on_exit(self.process.pid)
+            self.on_exit()
         if self.heartbeat is not None:
             self.heartbeat.close()
-        self.process, self.heartbeat, self.ready = None, None, False
+        self.process, self.heartbeat = None, None
         return status
 
     def schedule(self, now: float) -> None:
         """Decide when to start again: at once after a steady life, ever later in a crash loop."""
-        steady = now - self.started > STEADY_S
+        steady = self.ready and now - self.started > STEADY_S
         self.backoff_s = FIRST_BACKOFF_S if steady or not self.backoff_s else min(2 * self.backoff_s, LAST_BACKOFF_S)
         self.due = now + self.backoff_s
         self.restarts += 1
+        self.ready = False
 
 
 class Supervisor:
     """Keeps workers and API processes alive until SIGTERM or SIGINT.
 
-    SIGTERM drains: the API processes say that they are not ready, go on serving for a while so that a load balancer
-    takes notice, finish what they have accepted and end, all within `drain_s`. SIGINT skips the while. A second signal
-    ends everything at once.
+    SIGTERM drains: the API processes report not ready, keep serving until a load balancer has noticed, finish what they
+    have accepted and end, all within `drain_s`. SIGINT skips the wait for the load balancer. A second signal ends
+    everything at once.
+
+    A child that exits with EX_CONFIG before any of its kind was ready ends the service: the configuration is wrong.
+    After that a file is being replaced: the child is started again and the others go on.
     """
 
-    def __init__(self, workers: Sequence[Child], apis: Sequence[Child], drain_s: float) -> None:
+    def __init__(
+        self, workers: Sequence[Child], apis: Sequence[Child], drain_s: float, report: Report = lambda *_: None
+    ) -> None:
         self.workers = list(workers)
         self.apis = list(apis)
         self.drain_s = drain_s
+        self.report = report
         self.status = 0
         self._signals: list[signal.Signals] = []
         self._stop_by: float | None = None
@@ -142,7 +158,7 @@ class Supervisor:
         def note(number: int, _: FrameType | None) -> None:
             self._signals.append(signal.Signals(number))
 
-        if threading.current_thread() is not threading.main_thread():  # only that one hears signals
+        if threading.current_thread() is not threading.main_thread():  # only that one receives signals
             yield selectors.DefaultSelector()
             return
         reader, writer = socket.socketpair()
@@ -175,6 +191,9 @@ class Supervisor:
                 api.signal(number)
         for child in self.children:
             self._look_after(child, now)
+        self._reap_orphans()
+        for kind, children in (("worker", self.workers), ("api", self.apis)):
+            self.report(kind, len(children), sum(child.ready for child in children))
         if self.status:
             return False
         if self._stop_by is None:
@@ -195,22 +214,38 @@ class Supervisor:
         if child.heartbeat is not None and lifeline.heard(child.heartbeat):
             child.heard = now
             if not child.ready:
-                child.ready = True
+                child.ready = child.was_ready = True
                 log.info("%s is ready after %.1f s", child.name, now - child.started)
         elif child.ready and now - child.heard > HANG_S:
             log.error("%s has been silent for %.0f s: killing it", child.name, now - child.heard)
+            child.signal(signal.SIGKILL)
+        elif not child.ready and now - child.started > child.start_limit_s:
+            log.error("%s is not ready after %.0f s, its limit: killing it", child.name, child.start_limit_s)
             child.signal(signal.SIGKILL)
 
     def _exited(self, child: Child, now: float) -> None:
         status = child.reap()
         if self._stop_by is not None:
+            child.ready = False
             return
-        if status == os.EX_CONFIG:
-            self.status = 1
+        kind = self.workers if child in self.workers else self.apis
+        if status == os.EX_CONFIG and not any(each.was_ready for each in kind):
+            self.status = FAILED
             return
         child.schedule(now)
         cause = signal.Signals(-status).name if status < 0 else f"status {status}"
+        if status == os.EX_CONFIG:
+            cause = "a configuration error, while the others go on"
         log.error("%s ended with %s: starting it again in %.1f s", child.name, cause, child.backoff_s)
+
+    def _reap_orphans(self) -> None:
+        """As process 1 this process is the parent of whatever lost its own."""
+        if os.getpid() != 1:
+            return
+        ours = {child.process.pid for child in self.children if child.process is not None}
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid not in ours:
+                os.waitpid(found.si_pid, 0)
 
     def _stop_workers(self) -> None:
         for worker in self.workers:

@@ -1,4 +1,4 @@
-"""`anysound serve`: a worker for each device, and API processes that share one listening socket."""
+"""`anysound serve`: a worker process per device, and API processes that share one listening socket."""
 
 from __future__ import annotations
 
@@ -6,48 +6,39 @@ import contextlib
 import json
 import logging
 import os
+import pwd
 import shutil
+import signal
 import socket
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
-from prometheus_client.multiprocess import mark_process_dead
-
+from service.cores import cores
 from service.observe import logs
+from service.observe.shared_counts import SharedCounts
 from service.settings import Settings, parse
 from service.supervise.devices import devices
-from service.supervise.processes import Child, Supervisor, module
+from service.supervise.folder import NoFolder, private_folder
+from service.supervise.processes import FAILED, Child, Supervisor, module
+from service.supervise.start_limit import start_limit_s
 
 log = logging.getLogger("anysound.supervisor")
 
-THREADS = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
-"""Idle compute threads sleep. Spinning ones, OpenMP's default, starve the decoders and API processes they share cores
-with, and each other: with all cores busy a forward pass took 30 times as long."""
-
-
-@contextlib.contextmanager
-def private_folder() -> Iterator[Path]:
-    """A directory that only this user can enter, for sockets and counters; gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="anysound-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
 
 def children(
-    settings: Settings, folder: Path, listener: socket.socket, metrics_listener: socket.socket | None
+    settings: Settings, folder: Path, counts: SharedCounts, listener: socket.socket, metrics: socket.socket | None
 ) -> tuple[list[Child], list[Child]]:
-    """The workers, one a device, and the API processes that these settings ask for."""
+    """The workers, one per device, and the API processes. Raises ValueError if the devices do not exist."""
     names = devices(settings.device)
     endpoints = [f"ipc://{folder}/worker-{number}" for number in range(len(names))]
-    environment = settings_environment(settings)
-    metrics = folder / "metrics"  # each API process counts there, so that any of them can be asked for the sums
-    metrics.mkdir()
+    environment = {**settings_environment(settings), **user_environment(folder), "PYTHONUTF8": "1"}
 
     def worker(number: int) -> Child:
+        temporary = folder / f"worker-{number}.tmp"
+        temporary.mkdir()
+
         def command(restarts: int) -> list[str]:
             return module(
                 "service.worker",
@@ -61,27 +52,73 @@ def children(
                 *("--restarts", str(restarts)),
             )
 
-        return Child(f"worker {number} on {names[number]}", command, environment={**THREADS, **environment})
+        return Child(
+            f"worker {number} on {names[number]}",
+            command,
+            environment={**environment, **worker_threads(), "TMPDIR": str(temporary)},
+            on_exit=lambda: clear(temporary),
+            start_limit_s=start_limit_s(Path(settings.model), names[number]),
+        )
 
     listeners = ["--listener", str(listener.fileno())]
-    descriptors: tuple[int, ...] = (listener.fileno(),)
-    if metrics_listener is not None:
-        listeners += ["--metrics-listener", str(metrics_listener.fileno())]
-        descriptors += (metrics_listener.fileno(),)
+    descriptors = (listener.fileno(), *counts.descriptors)
+    if metrics is not None:
+        listeners += ["--metrics-listener", str(metrics.fileno())]
+        descriptors += (metrics.fileno(),)
 
     def api(number: int) -> Child:
+        name = api_name(number)
+        temporary = folder / name
+        temporary.mkdir()
+
         def command(_: int) -> list[str]:
             return module("service.api.server", *listeners, "--folder", str(folder), *endpoints)
 
+        def on_exit() -> None:
+            counts.ended(name)
+            clear(temporary)
+
+        threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return Child(
             f"API process {number}",
             command,
             descriptors,
-            {**environment, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
-            on_exit=lambda pid: mark_process_dead(pid, str(metrics)),
+            {**environment, **threads, **counts.environment(name), "TMPDIR": str(temporary)},
+            on_exit,
         )
 
     return [worker(number) for number in range(len(names))], [api(number) for number in range(settings.api_processes)]
+
+
+def api_name(number: int) -> str:
+    """The name of an API process in file names."""
+    return f"api-{number}"
+
+
+def clear(temporary: Path) -> None:
+    """Remove what a process left in its temporary directory."""
+    shutil.rmtree(temporary, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        temporary.mkdir()
+
+
+def worker_threads() -> dict[str, str]:
+    """Idle compute threads sleep, and there are no more than cores to use.
+
+    Spinning ones, OpenMP's default, starve the decoders and API processes they share cores with, and each other: with
+    all cores busy a forward pass took 30 times as long.
+    """
+    default = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(cores()), "OPENBLAS_NUM_THREADS": "1"}
+    return {name: os.environ.get(name, value) for name, value in default.items()}
+
+
+def user_environment(folder: Path) -> dict[str, str]:
+    """A name and a home for a user id that has no entry in the password database; libraries ask for both."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return {name: os.environ.get(name) or value for name, value in (("USER", "anysound"), ("HOME", str(folder)))}
+    return {}
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
@@ -96,47 +133,71 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket all API processes accept from. Raises OSError, saying where, for an address taken or not ours."""
+    """A socket all API processes accept from; `::` accepts IPv4 too. Raises OSError that names the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
+        raise OSError(error.errno, f"cannot listen on {url_host(host)}:{port}: {error.strerror}") from None
     listener.setblocking(False)
     return listener
 
 
-def with_checkpoint(settings: Settings) -> Settings:
-    """`settings` with a hub id replaced by its directory. Ends the process, one line said, where it cannot be had.
+def url_host(host: str) -> str:
+    """The host as a URL has it."""
+    return f"[{host}]" if ":" in host else host
 
-    Fetching and converting run in a process of their own: their memory is given back before the service starts.
+
+def with_checkpoint(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """`settings` with a hub id replaced by its directory. Ends the process if it cannot be downloaded or converted.
+
+    This runs in a process of its own, so that its memory is freed before the service starts.
     """
     if Path(settings.model).exists():
         return settings
     log.info("looking for %s", settings.model)
-    done = subprocess.run(module("model.hub", settings.model), stdout=subprocess.PIPE, text=True)  # noqa: S603
+    command = module("model.hub", settings.model)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})  # noqa: S603
     if done.returncode != 0:
-        raise SystemExit(1)
+        raise SystemExit(FAILED)
     return settings.model_copy(update={"model": done.stdout.rstrip("\n")})
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. Raises OSError or ValueError that says why it cannot start."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(private_folder())
+        settings = with_checkpoint(settings, user_environment(folder))
+        listener = stack.enter_context(listening(settings.host, settings.port))
+        metrics = None
+        if settings.metrics_port is not None:
+            metrics = stack.enter_context(listening(settings.host, settings.metrics_port))
+        counts = SharedCounts(folder / "metrics", map(api_name, range(settings.api_processes)))
+        stack.callback(counts.close)
+        workers, apis = children(settings, folder, counts, listener, metrics)
+        log.info("listening on http://%s:%d", url_host(settings.host), listener.getsockname()[1])
+
+        def report(kind: str, wanted: int, ready: int) -> None:
+            counts.set("anysound_processes", "Processes that the service consists of.", {"kind": kind}, wanted)
+            counts.set("anysound_processes_ready", "Processes that are ready.", {"kind": kind}, ready)
+
+        return Supervisor(workers, apis, settings.drain_s, report).run()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler
+    raise SystemExit(0)
 
 
 def main(arguments: Sequence[str] = ()) -> int:
     """`anysound serve`. Returns the exit status."""
     settings = parse(arguments)
     logs.configure(settings.log_format)
-    settings = with_checkpoint(settings)
-    with contextlib.ExitStack() as stack:
-        try:
-            listener = stack.enter_context(listening(settings.host, settings.port))
-            metrics_listener = (
-                None
-                if settings.metrics_port is None
-                else stack.enter_context(listening(settings.host, settings.metrics_port))
-            )
-        except OSError as error:
-            log.error("%s", error.strerror)
-            return 1
-        folder = stack.enter_context(private_folder())
-        workers, apis = children(settings, folder, listener, metrics_listener)
-        log.info("listening on http://%s:%d", settings.host, listener.getsockname()[1])
-        return Supervisor(workers, apis, settings.drain_s).run()
+    signal.signal(signal.SIGTERM, _stop)  # until the supervisor is there to drain
+    try:
+        return run(settings)
+    except (NoFolder, ValueError) as error:
+        log.error("%s", error)
+    except OSError as error:
+        log.error("%s", error.strerror or error)
+    return FAILED

@@ -1,0 +1,96 @@
+"""The private directory of a running service: sockets, counters, and the temporary files of its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+log = logging.getLogger("anysound.supervisor")
+
+NAME = "anysound-serve-"
+VARIABLES = ("TMPDIR", "TEMP", "TMP")
+FALLBACKS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a directory of random name and mode 0700 is made there
+SOCKET_PATH_BYTES = 107
+"""What the kernel takes as the path of a Unix socket."""
+LONGEST_NAME = f"/{NAME}12345678/api-12/pymp-12345678/listener-12345678"
+"""The longest socket path below a base: that of multiprocessing's fork server in an API process."""
+
+
+class NoFolder(OSError):
+    """There is no directory for temporary files; the message names those that were tried, and why they do not do."""
+
+
+def base() -> Path:
+    """A directory for temporary files in which sockets can be made too. Raises NoFolder."""
+    reasons: list[str] = []
+    named = [os.environ[name] for name in VARIABLES if os.environ.get(name)]
+    for place in (*named, *FALLBACKS):
+        if (reason := _unusable(place)) is None:
+            if named and place in FALLBACKS and place not in named:
+                log.warning("%s: using %s for temporary files", "; ".join(reasons), place)
+            return Path(place)
+        reasons.append(f"{place}: {reason}")
+    raise NoFolder(f"there is no directory for temporary files ({'; '.join(reasons)}): set TMPDIR")
+
+
+def _unusable(place: str) -> str | None:
+    """Why there can be no private directory in `place`; None if there can."""
+    if len(os.fsencode(place + LONGEST_NAME)) > SOCKET_PATH_BYTES:
+        return f"the path is longer than {SOCKET_PATH_BYTES - len(LONGEST_NAME)} bytes, too long for sockets"
+    try:
+        probe = tempfile.mkdtemp(prefix="anysound-probe-", dir=place)
+        Path(probe).rmdir()
+    except OSError as error:
+        return os.strerror(error.errno or errno.EIO)
+    return None
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """A directory that only this user can enter, removed afterwards. Raises NoFolder.
+
+    Directories that killed services left are removed first. A lock on the directory tells them from those in use.
+    """
+    place = base()
+    sweep(place)
+    folder, lock = _locked(place)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(place: Path) -> tuple[Path, int]:
+    """A new directory and the descriptor that holds its lock, which ends with this process."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=NAME, dir=place))
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), folder.stat()):
+                return folder, lock
+        os.close(lock)  # another service took it for a left one, before it was locked
+
+
+def sweep(place: Path) -> None:
+    """Remove directories of this user in `place` whose service is gone."""
+    for folder in place.glob(f"{NAME}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or in use
+            if folder.lstat().st_uid != os.geteuid() or not stat.S_ISDIR(folder.lstat().st_mode):
+                continue
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+                log.info("removed %s, which a killed service left", folder)
+            finally:
+                os.close(lock)
