@@ -149,6 +149,12 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Decoding failures", "ops", {"{{reason}}": rate("anysound_decode_failures_total", by="reason")}),
         Panel("Requests in progress", "none", {"all": "sum(anysound_http_requests_in_progress{@})"}),
         Panel("Pods ready", "none", {"ready": "sum(anysound_ready{@})", "scraped": 'count(up{job="anysound",@})'}),
+        Panel(
+            "Processes not ready",
+            "none",
+            {"{{pod}}{{instance}} {{kind}}": "anysound_processes{@} - anysound_processes_ready{@}"},
+            "Workers and API processes that are starting or cannot start. Requests go to the others.",
+        ),
         Panel("Worker restarts", "none", {"{{pod}}{{instance}}": "increase(anysound_worker_restarts_total{@}[5m])"}),
         Panel(
             "Served checkpoints",

@@ -170,6 +170,21 @@ CASES = [
         {series("anysound_worker_restarts_total", POD): "0+0x80 1+0x120"},
     ),
     Case(
+        "AnysoundProcessDown",
+        {**POD, "kind": "worker", "severity": "warning"},
+        "1 worker process(es) of anysound-1 are not ready; the others serve.",
+        {
+            series("anysound_processes", POD, kind="worker"): stays(2),
+            series("anysound_processes_ready", POD, kind="worker"): stays(1),
+            series("anysound_processes", POD, kind="api"): stays(1),
+            series("anysound_processes_ready", POD, kind="api"): stays(1),
+        },
+        {
+            series("anysound_processes", POD, kind="worker"): stays(2),
+            series("anysound_processes_ready", POD, kind="worker"): "2+0x86 1+0x100",
+        },
+    ),
+    Case(
         "AnysoundRedisUnavailable",
         {**RELEASE, "severity": "warning"},
         "90% of Redis lookups fail; requests are served without Redis.",
@@ -281,7 +296,7 @@ def test_every_alert_has_a_page_that_says_what_to_do() -> None:
 def test_a_page_asks_only_for_metrics_and_settings_that_exist() -> None:
     from service.settings import Settings
 
-    modules = ("observe/metrics.py", "api/worker_metrics.py")
+    modules = ("observe/metrics.py", "api/worker_metrics.py", "supervise/supervisor.py")
     sources = "".join((ROOT / "service" / module).read_text() for module in modules)
     for page in RUNBOOKS.glob("Anysound*.md"):
         text = page.read_text()
