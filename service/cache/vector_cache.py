@@ -13,16 +13,17 @@ from model.prompts import Embeddings
 from service.cache.lru import Lru
 from service.cache.redis_link import PATIENT_S, RedisBypassed, RedisFailed, RedisFull, RedisLink
 from service.cache.stored_vectors import BadValue, pack, rounded, unpack
-from service.ipc.embedding import EmbeddingError
+from service.ipc.embedding import DeadlineExceeded, EmbeddingError
 from service.observe import stages
 from service.observe.metrics import CACHE_REQUESTS
 
 K = TypeVar("K", bound=Hashable)
 Compute = Callable[[list[K]], Awaitable[Sequence[Embeddings]]]
 
-WRITES = 64
-"""Writes that may wait for Redis at once; further ones are dropped."""
-KEYS_PER_WRITE = 256
+PART = 256
+"""Keys of one question to Redis. The event loop serves others between two parts."""
+WRITES, WRITE_BYTES = 64, 32 << 20
+"""Writes that may wait for Redis at once, and their values; further ones are dropped."""
 FLUSH_S = 5.0
 """How long a stopping process waits for its writes."""
 
@@ -37,7 +38,7 @@ class Flight(Generic[K]):
 
 
 class VectorCache(Generic[K]):
-    """Looks in the process, then in Redis with one MGET, then calls `compute`. Redis is written after the answer.
+    """Looks in the process, then in Redis with MGET, then calls `compute`. Redis is written after the answer.
 
     `redis_key` gives a key's name in Redis, `weigh` an entry's share of `limit`. Callers that ask for the same key at
     the same time share one flight, which is a task: a caller that goes away fails none of the others. A flight that
@@ -60,6 +61,7 @@ class VectorCache(Generic[K]):
         self._kept: Lru[K, Embeddings] = Lru(limit, weigh)
         self._flights: dict[K, Flight[K]] = {}
         self._writes: set[asyncio.Task[None]] = set()
+        self._write_bytes = 0
 
     async def get(self, keys: Sequence[K], dim: int, compute: Compute[K]) -> dict[K, Embeddings]:
         """The embeddings [rows, d] of distinct keys. Raises what `compute` raises."""
@@ -73,15 +75,15 @@ class VectorCache(Generic[K]):
             stages.mark("cache")
         else:
             self._count("l1", "miss", len(missing))
-            joined = [key for key in missing if key in self._flights]
-            try:
-                await self._join(missing, dim, compute, found)
-            except EmbeddingError:
-                if not joined:
-                    raise
-                # The flight had another caller's deadline and reservation. Try again with this caller's.
-                missing = [key for key in missing if key not in found]
-                await self._join(missing, dim, compute, found)
+            failures = await self._join(missing, dim, compute, found)
+            if failures:
+                # Those flights had another caller's deadline and reservation. Try again with this caller's.
+                failures = await self._join(list(failures), dim, compute, found)
+            while failures:
+                for error in failures.values():
+                    if not isinstance(error, DeadlineExceeded):
+                        raise error
+                failures = await self._join(list(failures), dim, compute, found)
         return found
 
     async def flush(self) -> None:
@@ -89,8 +91,13 @@ class VectorCache(Generic[K]):
         if self._writes:
             await asyncio.wait(self._writes, timeout=FLUSH_S)
 
-    async def _join(self, keys: list[K], dim: int, compute: Compute[K], found: dict[K, Embeddings]) -> None:
-        """Wait for the flights of `keys`; those in no flight start one."""
+    async def _join(
+        self, keys: list[K], dim: int, compute: Compute[K], found: dict[K, Embeddings]
+    ) -> dict[K, EmbeddingError]:
+        """Wait for the flights of `keys`; those in no flight start one, whose failure is raised.
+
+        Returns the keys whose flight was another caller's and failed, and why.
+        """
         fresh = [key for key in keys if key not in self._flights]
         if fresh:
             loop = asyncio.get_running_loop()
@@ -108,8 +115,16 @@ class VectorCache(Generic[K]):
                 flight.waiting -= 1
                 if not flight.waiting:
                     self._abandon(flight)
+        failures = {}
         for key, future in futures.items():
-            found[key] = future.result()
+            error = future.exception()
+            if error is None:
+                found[key] = future.result()
+            elif isinstance(error, EmbeddingError) and key not in fresh:
+                failures[key] = error
+            else:
+                raise error
+        return failures
 
     async def _fly(self, flight: Flight[K], dim: int, compute: Compute[K]) -> None:
         keys = list(flight.futures)
@@ -119,10 +134,13 @@ class VectorCache(Generic[K]):
             stages.mark("cache")
             unknown = [key for key in keys if not flight.futures[key].done()]
             if unknown:
-                computed = [rounded(vectors) for vectors in await compute(unknown)]
-                for key, vectors in zip(unknown, computed, strict=True):
-                    self._land(flight, key, vectors)
-                self._write(unknown, computed)
+                computed = list(zip(unknown, await compute(unknown), strict=True))
+                for start in range(0, len(computed), PART):
+                    part = [(key, rounded(vectors)) for key, vectors in computed[start : start + PART]]
+                    for key, vectors in part:
+                        self._land(flight, key, vectors)
+                    self._write(part)
+                    await asyncio.sleep(0)
         except asyncio.CancelledError:
             for future in flight.futures.values():
                 future.cancel()
@@ -153,58 +171,70 @@ class VectorCache(Generic[K]):
 
     async def _recall(self, keys: list[K], dim: int) -> dict[K, Embeddings]:
         """The embeddings that Redis has. Every fault of Redis or of a value is a miss."""
-        if self._redis is None:
-            return {}
-        names = [self._redis_key(key) for key in keys]
-        try:
-            values = await self._redis.ask(lambda redis: redis.mget(names))
-        except RedisFailed as error:
-            self._count("redis", "bypass" if isinstance(error, RedisBypassed) else "error", len(keys))
-            return {}
         recalled: dict[K, Embeddings] = {}
-        corrupt = 0
-        for key, value in zip(keys, values, strict=True):
-            if isinstance(value, bytes):
-                try:
-                    recalled[key] = unpack(value, dim)
-                except BadValue:
-                    corrupt += 1
-        self._count("redis", "hit", len(recalled))
-        self._count("redis", "corrupt", corrupt)
-        self._count("redis", "miss", len(keys) - len(recalled) - corrupt)
-        return recalled
-
-    def _write(self, keys: list[K], vectors: list[Embeddings]) -> None:
         if self._redis is None:
-            return
-        if len(self._writes) >= WRITES:
-            self._count("redis", "write_dropped", len(keys))
-            return
-        entries = [(self._redis_key(key), pack(value)) for key, value in zip(keys, vectors, strict=True)]
-        task = asyncio.create_task(self._put(self._redis, entries))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+            return recalled
+        for start in range(0, len(keys), PART):
+            part = keys[start : start + PART]
+            names = [self._redis_key(key) for key in part]
 
-    async def _put(self, redis: RedisLink, entries: list[tuple[str, bytes]]) -> None:
-        for start in range(0, len(entries), KEYS_PER_WRITE):
-            part = entries[start : start + KEYS_PER_WRITE]
-
-            async def put(client: Redis, part: list[tuple[str, bytes]] = part) -> None:
-                async with client.pipeline(transaction=False) as pipeline:
-                    for name, value in part:
-                        pipeline.set(name, value, ex=self._ttl_s)
-                    await pipeline.execute()
+            async def read(redis: Redis, names: list[str] = names) -> list[bytes | str | None]:
+                values: list[bytes | str | None] = await redis.mget(names)
+                return values
 
             try:
-                await redis.ask(put, PATIENT_S)
-            except RedisBypassed:
-                self._count("redis", "write_bypass", len(part))
-            except RedisFull:
-                self._count("redis", "write_full", len(part))
-            except RedisFailed:
-                self._count("redis", "write_error", len(part))
-            else:
-                self._count("redis", "write", len(part))
+                values = await self._redis.ask(read)
+            except RedisFailed as error:
+                self._count("redis", "bypass" if isinstance(error, RedisBypassed) else "error", len(keys) - start)
+                break
+            found, corrupt = 0, 0
+            for key, value in zip(part, values, strict=True):
+                if isinstance(value, bytes):
+                    try:
+                        recalled[key] = unpack(value, dim)
+                        found += 1
+                    except BadValue:
+                        corrupt += 1
+            self._count("redis", "hit", found)
+            self._count("redis", "corrupt", corrupt)
+            self._count("redis", "miss", len(part) - found - corrupt)
+        return recalled
+
+    def _write(self, vectors: list[tuple[K, Embeddings]]) -> None:
+        """Start writing up to `PART` embeddings, without waiting for it."""
+        if self._redis is None:
+            return
+        entries = [(self._redis_key(key), pack(value)) for key, value in vectors]
+        size = sum(len(value) for _, value in entries)
+        if len(self._writes) >= WRITES or self._write_bytes + size > WRITE_BYTES:
+            self._count("redis", "write_dropped", len(entries))
+            return
+        self._write_bytes += size
+        task = asyncio.create_task(self._put(self._redis, entries))
+        self._writes.add(task)
+        task.add_done_callback(lambda task: self._written(task, size))
+
+    def _written(self, task: asyncio.Task[None], size: int) -> None:
+        self._writes.discard(task)
+        self._write_bytes -= size
+
+    async def _put(self, redis: RedisLink, entries: list[tuple[str, bytes]]) -> None:
+        async def put(client: Redis) -> None:
+            async with client.pipeline(transaction=False) as pipeline:
+                for name, value in entries:
+                    pipeline.set(name, value, ex=self._ttl_s)
+                await pipeline.execute()
+
+        try:
+            await redis.ask(put, PATIENT_S)
+        except RedisBypassed:
+            self._count("redis", "write_bypass", len(entries))
+        except RedisFull:
+            self._count("redis", "write_full", len(entries))
+        except RedisFailed:
+            self._count("redis", "write_error", len(entries))
+        else:
+            self._count("redis", "write", len(entries))
 
     def _count(self, tier: str, result: str, number: int) -> None:
         if number:

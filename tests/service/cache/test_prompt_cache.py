@@ -146,6 +146,18 @@ async def test_a_failure_reaches_everyone_who_waits_and_is_not_kept(start: Proce
     await process.get("a")
 
 
+async def test_one_that_nobody_waits_for_any_more_is_cancelled(start: Processes) -> None:
+    process = await start()
+    process.embedder.text_delay_s = 5
+    asking = [asyncio.create_task(process.get("a")) for _ in range(2)]
+    for task in asking:
+        await asyncio.sleep(0.01)
+        assert process.embedder.cancelled == 0
+        task.cancel()
+    await asyncio.sleep(0.01)
+    assert process.embedder.cancelled == 1
+
+
 # With Redis
 
 
