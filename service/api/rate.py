@@ -1,4 +1,4 @@
-"""Token buckets: each key may ask so often, and a little more in a burst."""
+"""Token buckets: a limit on the average rate of each caller's requests, and on the size of a burst."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from typing import Any, cast
 from service.cache.lru import Lru
 from service.cache.redis_link import PREFIX, RedisFailed, RedisLink
 
-MOST_BUCKETS = 10_000
+MAX_BUCKETS = 10_000
+"""Kept in a process; the least recently used goes first."""
+LONGEST_S = 365 * 86_400
+"""How long Redis keeps a bucket that fills very slowly."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many requests a second, and `burst` at once after a pause."""
+    """`per_s` requests per second on average, and up to `burst` at once after a pause."""
 
     per_s: float
     burst: int
 
     def take(self, tokens: float, elapsed_s: float) -> tuple[float, float]:
-        """From the tokens in a bucket and the time since: the tokens left, and how long to wait (0: go ahead)."""
+        """The tokens that are left in a bucket after a request, and the seconds it has to wait; 0 if it may go on."""
         tokens = min(float(self.burst), tokens + elapsed_s * self.per_s)
         return (tokens - 1, 0.0) if tokens >= 1 else (tokens, (1 - tokens) / self.per_s)
 
 
 class Buckets:
-    """A bucket a key in this process."""
+    """One bucket per caller, in this process."""
 
     def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
-        self._buckets: Lru[str, tuple[float, float]] = Lru(MOST_BUCKETS)
+        self._buckets: Lru[str, tuple[float, float]] = Lru(MAX_BUCKETS)
 
     async def take(self, key: str) -> float:
-        """Seconds until a request may come; 0 where this one may."""
+        """Take a token for a request. Returns the seconds it has to wait; 0 if it may go on."""
         now = self._clock()
         tokens, at = self._buckets.get(key) or (float(self._rate.burst), now)
         left, wait_s = self._rate.take(tokens, now - at)
@@ -44,7 +47,7 @@ class Buckets:
 
 
 class SharedBuckets:
-    """A bucket a key in Redis, one for all processes; while Redis is away, one in each."""
+    """One bucket per caller in Redis, for all processes; while Redis is away, one in each process."""
 
     TAKE = """
         local time = redis.call('TIME')
@@ -56,7 +59,7 @@ class SharedBuckets:
         local wait = 0
         if tokens >= 1 then tokens = tokens - 1 else wait = (1 - tokens) / rate end
         redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
-        redis.call('EXPIRE', KEYS[1], math.ceil(burst / rate) + 1)
+        redis.call('EXPIRE', KEYS[1], math.min(math.ceil(burst / rate) + 1, tonumber(ARGV[3])))
         return string.format('%.6f', wait)
     """
     """`Rate.take` with the server's clock."""
@@ -67,10 +70,12 @@ class SharedBuckets:
         self._own = Buckets(rate)
 
     async def take(self, key: str) -> float:
-        """Seconds until a request may come; 0 where this one may."""
-        words: tuple[Any, ...] = (self.TAKE, 1, f"{PREFIX}bucket:{key}", self._rate.per_s, self._rate.burst)
+        """Take a token for a request. Returns the seconds it has to wait; 0 if it may go on."""
+        words: tuple[Any, ...] = (self.TAKE, 1, f"{PREFIX}bucket:{key}", self._rate.per_s, self._rate.burst, LONGEST_S)
         try:
             wait_s = await self._redis.ask(lambda redis: cast("Awaitable[bytes]", redis.eval(*words)))
         except RedisFailed:
             return await self._own.take(key)
-        return float(wait_s)
+        seconds = float(wait_s)
+        # Only a bucket that somebody tampered with can be without a number, or be emptier than empty.
+        return seconds if 0 <= seconds <= 1 / self._rate.per_s + 1 else await self._own.take(key)

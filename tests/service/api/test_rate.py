@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,41 @@ async def test_a_bucket_in_redis_fills_with_time_and_is_forgotten_when_full(redi
         await asyncio.sleep(0.6)
         assert await buckets.take("a") == 0
         assert redis_server.admin("TTL", "anysound:v1:bucket:a").endswith(b":2\r\n")
+
+
+@pytest.mark.parametrize("tokens", ["nan", "-inf", "inf", "-1e300", "text", ""])
+@pytest.mark.parametrize("at", ["nan", "inf", "-inf", "text"])
+async def test_a_bucket_that_was_tampered_with_still_bounds_and_never_fails(
+    tokens: str, at: str, redis_server: RedisServer
+) -> None:
+    redis_server.admin("HSET", "anysound:v1:bucket:a", "tokens", tokens, "at", at)
+    async with RedisLink(connect(redis_server.url), read_s=5) as redis:
+        buckets = SharedBuckets(SLOW, redis)
+        waits = [await buckets.take("a") for _ in range(8)]
+        assert all(0 <= wait <= 101 for wait in waits)
+        assert waits[-1] > 0
+
+
+async def test_a_bucket_of_another_type_is_counted_here(redis_server: RedisServer) -> None:
+    redis_server.admin("SET", "anysound:v1:bucket:a", "text")
+    async with RedisLink(connect(redis_server.url), read_s=5) as redis:
+        buckets = SharedBuckets(SLOW, redis)
+        assert [await buckets.take("a") > 0 for _ in range(4)] == [False, False, False, True]
+
+
+async def test_a_very_slow_rate_is_counted_in_redis_too(redis_server: RedisServer) -> None:
+    async with RedisLink(connect(redis_server.url), read_s=5) as redis:
+        assert await SharedBuckets(Rate(1e-18, 1), redis).take("a") == 0
+        assert int(redis_server.admin("TTL", "anysound:v1:bucket:a").rpartition(b":")[2]) > 86_400
+
+
+async def test_a_process_keeps_so_many_buckets_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.api.rate.MAX_BUCKETS", 2)
+    buckets = Buckets(Rate(per_s=0.01, burst=1))
+    for caller in "abc":
+        assert await buckets.take(caller) == 0
+    assert await buckets.take("c") > 0
+    assert await buckets.take("a") == 0, "the least recently used was forgotten"
 
 
 async def test_while_redis_is_away_each_process_counts_for_itself(tmp_path: Path) -> None:
