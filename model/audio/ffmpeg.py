@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import numpy.typing as npt
+from av.stream import Disposition
 
 from model.audio.byte_stream import ByteStream
-from model.audio.downmix import average, join
+from model.audio.downmix import Downmix, join
 from model.audio.errors import AudioError
-from model.audio.limits import Budget, Limits
+from model.audio.formats import TAKEN
+from model.audio.limits import Budget
 from model.audio.waveform import Samples, Waveform, resample
 
 if TYPE_CHECKING:
@@ -24,63 +26,98 @@ if TYPE_CHECKING:
 MAX_BAD_PACKETS = 1_000
 """Packets that fail to decode before a clip is given up. Each takes time and gives no frames to count."""
 
-# FFmpeg's playlists (hls, concat, dash) open other files and addresses: only formats that hold their own audio.
+CONTAINERS = (
+    "3gp,aa,aac,ac3,act,aea,aiff,amr,ape,asf,au,avi,avr,caf,dsf,dss,dts,dtshd,eac3,flac,flv,gsm,iff,ilbc,ircam,loas,"
+    "matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,nistsphere,ogg,oma,osq,pvf,qcp,qoa,rm,shn,sox,tak,truehd,tta,voc,w64,wav,"
+    "wv,xwma"
+)
+"""FFmpeg's names of the demuxers that are given a clip.
+
+All of them find their audio in the clip itself. Playlists and indices (hls, dash, concat, sdp, image2, imf) open other
+files and addresses, and are not among them.
+"""
+
+DECODERS = (
+    # compressed, as on the web, in films and in broadcasts
+    "aac,aac_latm,ac3,alac,atrac1,atrac3,atrac3al,atrac3plus,atrac3plusal,cook,dca,eac3,mlp,mp1,mp1float,mp2,mp2float,"
+    "mp3,mp3adufloat,mp3float,mp3on4float,mpc7,mpc8,opus,qdm2,qdmc,s302m,sipr,truehd,vorbis,wmapro,wmav1,wmav2,"
+    # lossless
+    "ape,dsd_lsbf,dsd_lsbf_planar,dsd_msbf,dsd_msbf_planar,dst,flac,osq,qoa,ralf,shorten,tak,tta,wavpack,wmalossless,"
+    # speech and telephony
+    "amrnb,amrwb,dss_sp,evrc,g722,g723_1,g726,g726le,g729,gsm,gsm_ms,ilbc,msnsiren,nellymoser,qcelp,real_144,real_288,"
+    "siren,speex,truespeech,wmavoice,"
+    # few bits per sample
+    "8svx_exp,8svx_fib,adpcm_ct,adpcm_ima_oki,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_sbpro_2,adpcm_sbpro_3,"
+    "adpcm_sbpro_4,adpcm_swf,adpcm_yamaha,mace3,mace6,"
+    # uncompressed
+    "pcm_alaw,pcm_bluray,pcm_dvd,pcm_f16le,pcm_f24le,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,"
+    "pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,"
+    "pcm_s32le_planar,pcm_s64be,pcm_s64le,pcm_s8,pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,"
+    "pcm_u32le,pcm_u8,pcm_vidc"
+)
+"""FFmpeg's names of the decoders that are run. None of them reads anything but the packets it is given."""
+
+CODECS = frozenset(DECODERS.split(","))
+
 OPTIONS = {
-    "format_whitelist": "mov,matroska,webm,mp3,aac,amr,wav,w64,flac,ogg,aiff,caf,au,asf",
-    "codec_whitelist": (
-        "aac,alac,mp3float,mp3,mp2float,mp2,opus,vorbis,flac,amrnb,amrwb,ac3,eac3,wmav1,wmav2,gsm,gsm_ms,"
-        "adpcm_ms,adpcm_ima_wav,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,"
-        "pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
-    ),
+    "format_whitelist": CONTAINERS,
+    "codec_whitelist": DECODERS,
+    "protocol_whitelist": "",  # no demuxer may open a file or an address, whatever it finds in the clip
 }
-CODECS = frozenset(OPTIONS["codec_whitelist"].split(","))
 DTYPES: dict[str, npt.DTypeLike] = {
     "u8": np.uint8,
     "s16": np.int16,
     "s32": np.int32,
+    "s64": np.int64,
     "flt": np.float32,
     "dbl": np.float64,
 }
 
-GUESSED_LENGTH = frozenset({"aac", "amr"})
-"""Containers whose header holds no length. FFmpeg guesses one from the bit rate of the first frames, ten times too long
-for a recording with a quiet start."""
-
 av.logging.set_level(None)
 
 
-def read(data: memoryview, limits: Limits) -> Waveform | None:
-    """None where FFmpeg cannot open the clip. Raises AudioError."""
+def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
+    """None where FFmpeg cannot open the clip. Raises AudioError.
+
+    A length that a header states is not held against the clip: it is often a guess from the bit rate of the first
+    frames, or the length of a recording that the clip was cut from. Frames are counted as they decode.
+    """
     try:
         container = av.open(ByteStream(data), mode="r", options=OPTIONS, metadata_errors="ignore")
     except (av.FFmpegError, ValueError):
         return None
     with container:
-        if not container.streams.audio:
-            raise AudioError("no_audio_stream", "The file has no audio stream.")
-        stream = container.streams.audio[0]
-        decoder: AudioCodecContext | None = stream.codec_context
-        if decoder is None or decoder.codec.name not in CODECS:
-            raise AudioError("unrecognised", "The audio in the file is coded in a way that cannot be read.")
-        budget = Budget(limits)
+        stream = _stream(container)
+        stream.codec_context.thread_count = 1
         if stream.rate and stream.channels:
             budget.check_format(stream.rate, stream.channels)
-            if container.format.name not in GUESSED_LENGTH:
-                seconds = _claimed_seconds(container, stream)
-                budget.check_length(seconds, seconds * stream.rate * stream.channels * 4)
         frames = _frames(container, stream)
         first = next(frames, None)
         if first is None:
             return Waveform(np.empty(0, np.float32), budget.limits.min_rate)
-        blocks = _blocks(itertools.chain([first], frames), first.sample_rate, budget)
+        blocks = _blocks(itertools.chain([first], frames), first.sample_rate, budget, downmix)
         return Waveform(join(blocks), first.sample_rate)
 
 
-def _claimed_seconds(container: InputContainer, stream: AudioStream) -> float:
-    """Length by the header, 0 where it has none."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
+def _stream(container: InputContainer) -> AudioStream:
+    """The audio track that a player would choose: the one flagged as default, or the first, of those that can be read.
+
+    Raises AudioError naming the container and the codec if there is none.
+    """
+    tracks = sorted(
+        container.streams.audio, key=lambda track: (not track.disposition & Disposition.default, track.index)
+    )
+    if not tracks:
+        raise AudioError("no_audio_stream", f"The clip is {container.format.long_name} and has no audio stream.")
+    for track in tracks:
+        codec: AudioCodecContext | None = track.codec_context
+        if codec is not None and codec.codec.name in CODECS:
+            return track
+    codec = tracks[0].codec_context
+    name = "an unknown codec" if codec is None else codec.codec.long_name
+    raise AudioError(
+        "unrecognised", f"The clip is {container.format.long_name} with {name}, which is not read. {TAKEN}"
+    )
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
@@ -104,18 +141,18 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.Audio
         raise AudioError("corrupt", f"The clip cannot be decoded: none of its {bad} packets is intact.")
 
 
-def _blocks(frames: Iterable[av.AudioFrame], rate: int, budget: Budget) -> Iterator[Samples]:
+def _blocks(frames: Iterable[av.AudioFrame], rate: int, budget: Budget, downmix: Downmix) -> Iterator[Samples]:
     """Mono blocks at `rate` Hz, the first frame's: a stream may change its rate and channels on the way."""
     for frame in frames:
         channels = frame.layout.nb_channels
         budget.check_format(frame.sample_rate, channels)
-        block = resample(_mono(frame), frame.sample_rate, rate)
+        block = resample(downmix.mono(_channels(frame)), frame.sample_rate, rate)
         budget.spend(len(block), rate, channels)
         yield block
 
 
-def _mono(frame: av.AudioFrame) -> Samples:
-    """Average of a frame's channels: integers are scaled to [-1, 1), floats are kept as they are.
+def _channels(frame: av.AudioFrame) -> Samples:
+    """A frame's samples [channels, frames]: integers are scaled to [-1, 1), floats are kept as they are.
 
     PyAV's `to_ndarray` reads past the eighth plane of a frame, and its resampler starts a thread for each core.
     """
@@ -133,9 +170,9 @@ def _mono(frame: av.AudioFrame) -> Samples:
     with np.errstate(over="ignore"):
         samples = data.astype(np.float32)
     if data.dtype.kind == "f":
-        return average(samples)
+        return samples
     full_scale = np.float32(2 ** (8 * data.itemsize - 1))
     if data.dtype.kind == "u":
         samples -= full_scale
     samples /= full_scale
-    return average(samples)
+    return samples

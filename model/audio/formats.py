@@ -2,20 +2,93 @@
 
 from __future__ import annotations
 
-SIGNATURES = (
-    (0, b"RIFF", "WAV"),
-    (0, b"RF64", "WAV"),
-    (0, b"fLaC", "FLAC"),
-    (0, b"OggS", "Ogg"),
-    (0, b"FORM", "AIFF"),
-    (0, b".snd", "AU"),
-    (4, b"ftyp", "MP4"),
-    (0, b"\x1aE\xdf\xa3", "WebM"),
-    (0, b"#!AMR", "AMR"),
-    (0, b"ID3", "MP3"),
+import re
+from typing import Final
+
+TAKEN: Final = (
+    "What is read: WAV, FLAC, Ogg, Opus, MP3, AAC, M4A, MP4, WebM, Matroska, AIFF, AU, CAF, AMR, WMA, AC-3, MPEG-TS, "
+    "AVI and others that docs/limits.md lists."
 )
+
+MPEG_AUDIO: Final = "MPEG audio"
+ADTS: Final = "AAC"
+AC3: Final = "AC-3"
+DTS: Final = "DTS"
+FRAMES_ONLY: Final = frozenset({MPEG_AUDIO, ADTS, AC3, DTS})
+"""Formats that are frames from the first byte to the last. Two bytes mark a frame, so the name is only a guess."""
+
+SIGNATURES: Final = tuple(
+    (re.compile(pattern, re.DOTALL), name)
+    for pattern, name in (
+        (rb"(?:RIFF|RIFX|RF64|BW64)....WAVE", "WAV"),
+        (rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb", "Wave64"),
+        (rb"RIF[FX]....AVI ", "AVI"),
+        (rb"RIFF....QLCM", "QCP"),
+        (rb"fLaC", "FLAC"),
+        (rb"OggS", "Ogg"),
+        (rb"FORM....AIF[FC]", "AIFF"),
+        (rb"\.snd|dns\.", "AU"),
+        (rb"....(?:ftyp|moov|wide|mdat|pnot|skip|free)", "MP4"),
+        (rb"\x1aE\xdf\xa3", "Matroska or WebM"),
+        (rb"caff\x00[\x01\x02]", "CAF"),
+        (rb"#!AMR", "AMR"),
+        (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "ASF"),
+        (rb"NIST_1A\n", "SPHERE"),
+        (rb"wvpk", "WavPack"),
+        (rb"MAC ", "Monkey's Audio"),
+        (rb"TTA[12]", "TTA"),
+        (rb"MP\+|MPCK", "Musepack"),
+        (rb"tBaK", "TAK"),
+        (rb"ajkg", "Shorten"),
+        (rb"DSD \x1c|FRM8", "DSD"),
+        (rb"qoaf", "QOA"),
+        (rb"Creative Voice File", "VOC"),
+        (rb"\.RMF|\.ra\xfd", "RealAudio"),
+        (rb"FLV\x01", "FLV"),
+        (rb"\x0b\x77", AC3),
+        (rb"\x7f\xfe\x80\x01", DTS),
+        (rb"\x00\x00\x01\xba", "MPEG-PS"),
+        (rb"\x47.{187}\x47.{187}\x47", "MPEG-TS"),
+        (rb"\xff[\xf0\xf1\xf8\xf9]", ADTS),
+        (rb"\xff[\xe2-\xe7\xea-\xef\xf2-\xf7\xfa-\xff]", MPEG_AUDIO),
+    )
+)
+
+OTHERS: Final = tuple(
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), name)
+    for pattern, name in (
+        (rb"MThd", "a MIDI file"),
+        (rb"OFR ", "OptimFROG audio"),
+        (rb"\x89PNG|\xff\xd8\xff|GIF8|BM.{12}\(\x00|RIFF....WEBP", "an image"),
+        (rb"%PDF", "a PDF document"),
+        (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed archive"),
+        (rb"\s*(?:<!doctype html|<html)", "an HTML page"),
+        (rb"version https://git-lfs", "a Git LFS pointer instead of the file"),
+        (rb"#EXTM3U|\[playlist\]|ffconcat", "a playlist"),
+    )
+)
+"""What else people send, told by the first bytes so that a refusal can name it."""
+
+EMBEDDED: Final = re.compile(
+    rb"(?:RIFF|RIFX|RF64|BW64)....WAVE|fLaC\x00\x00\x00\x22|OggS\x00[\x02\x06]|FORM....AIF[FC]|....ftyp[\x20-\x7e]{4}"
+    rb"|\x1aE\xdf\xa3|caff\x00\x01|\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    re.DOTALL,
+)
+MAX_PREFIX: Final = 64 << 10
+"""Bytes that may precede a clip's signature."""
 
 
 def signature(data: memoryview) -> str | None:
-    """The container that the clip begins as; None where its first bytes are none that is known."""
-    return next((name for at, magic, name in SIGNATURES if data[at : at + len(magic)] == magic), None)
+    """The container that the clip begins as; None if its first bytes are unknown."""
+    return next((name for pattern, name in SIGNATURES if pattern.match(data)), None)
+
+
+def other(data: memoryview) -> str | None:
+    """What a clip that is not readable audio begins as; None if its first bytes are unknown."""
+    return next((name for pattern, name in OTHERS if pattern.match(data)), None)
+
+
+def embedded(data: memoryview) -> int | None:
+    """Where a signature follows foreign bytes, within MAX_PREFIX; None without one."""
+    found = EMBEDDED.search(data, 1, MAX_PREFIX)
+    return None if found is None else found.start()

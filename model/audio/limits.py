@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from model.audio.errors import AudioError
 
@@ -25,13 +26,20 @@ class Limits:
             raise ValueError("max_channels is above 8, where PyAV reads past the planes of a frame")
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What has decoded of a clip."""
+
+    seconds: Fraction = Fraction(0)
+    bytes: int = 0
+
+
 class Budget:
     """The limits applied to one clip: `check_*` before decoding, `spend` for what was decoded."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.frames = 0
-        self.bytes = 0
+        self.spent = Spent()
 
     def check_format(self, rate: int, channels: int) -> None:
         """Raises AudioError for a sample rate in Hz or a number of channels that is out of bounds."""
@@ -43,10 +51,10 @@ class Budget:
                 "channels", f"The clip has {channels} channels; 1 to {self.limits.max_channels} can be read."
             )
 
-    def check_length(self, seconds: float, decoded_bytes: float) -> None:
+    def check_length(self, seconds: float | Fraction, decoded_bytes: float) -> None:
         """Raises AudioError (`audio_too_long`) for a length above the limits."""
         if seconds > self.limits.max_seconds:
-            detail = f"The clip lasts {seconds:.1f} s or more; the limit is {self.limits.max_seconds:g} s."
+            detail = f"The clip lasts {float(seconds):.1f} s or more; the limit is {self.limits.max_seconds:g} s."
             raise AudioError("too_long", detail, "audio_too_long")
         if decoded_bytes > self.limits.max_decoded_bytes:
             limit = self.limits.max_decoded_bytes / 2**20
@@ -55,6 +63,5 @@ class Budget:
 
     def spend(self, frames: int, rate: int, channels: int) -> None:
         """Count decoded frames. Raises AudioError (`audio_too_long`) once the clip is above its limits."""
-        self.frames += frames
-        self.bytes += 4 * frames * channels
-        self.check_length(self.frames / rate, self.bytes)
+        self.spent = Spent(self.spent.seconds + Fraction(frames, rate), self.spent.bytes + 4 * frames * channels)
+        self.check_length(self.spent.seconds, self.spent.bytes)

@@ -1,7 +1,7 @@
 """A clip's bytes to its waveform: which decoder gets it, and what is said where none can read it.
 
-A plain WAV is read from its bytes (`wav`). libsndfile reads every other WAV, FLAC, Ogg, AIFF and AU (`sndfile`); FFmpeg
-reads everything else, and what libsndfile cannot open (`ffmpeg`).
+A plain WAV is read from its bytes (`wav`). libsndfile reads every other WAV, FLAC, Ogg, AIFF, AU and CAF (`sndfile`);
+FFmpeg reads everything else, and what libsndfile cannot open (`ffmpeg`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import io
 import mmap
 from pathlib import Path
 
-from model.audio import ffmpeg, sndfile, wav
+import numpy as np
+
+from model.audio import ffmpeg, ogg, sndfile, wav
+from model.audio.downmix import Downmix
 from model.audio.errors import AudioError
-from model.audio.formats import signature
-from model.audio.limits import Limits
+from model.audio.formats import FRAMES_ONLY, TAKEN, embedded, other, signature
+from model.audio.limits import Budget, Limits
+from model.audio.tags import between_tags
 from model.audio.waveform import Samples, Waveform, resample
 
 Source = bytes | bytearray | memoryview | str | Path
@@ -23,18 +27,19 @@ Source = bytes | bytearray | memoryview | str | Path
 def read(source: Source, limits: Limits | None = None) -> Waveform:
     """Decode the whole clip and average its channels.
 
-    A clip that is cut off or damaged in the middle gives what decodes. Raises AudioError for anything that is not
-    usable audio or is over the limits, and OSError where `source` is a path that cannot be opened.
+    Where the average cancels out, as in stereo with one channel inverted, the loudest channel is taken instead. A clip
+    that is cut off or damaged in the middle gives what decodes. Raises AudioError for anything that is not usable audio
+    or is over the limits, and OSError where `source` is a path that cannot be opened.
     """
-    limits = limits or Limits()
+    budget = Budget(limits or Limits())
     if not isinstance(source, str | Path):
         with memoryview(source) as view, view.cast("B") as data:
-            return _read(data, limits)
+            return _read(data, budget)
     with Path(source).open("rb") as file:
         if file.seek(0, io.SEEK_END) == 0:
-            return _read(memoryview(b""), limits)
+            return _read(memoryview(b""), budget)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-            return _read(data, limits)
+            return _read(data, budget)
 
 
 def load(source: Source, rate: int, limits: Limits | None = None) -> Samples:
@@ -43,23 +48,73 @@ def load(source: Source, rate: int, limits: Limits | None = None) -> Samples:
     return resample(waveform.samples, waveform.rate, rate)
 
 
-def _read(data: memoryview, limits: Limits) -> Waveform:
+def _read(data: memoryview, budget: Budget) -> Waveform:
     if len(data) == 0:
         raise AudioError("empty", "The clip is empty: 0 bytes.")
-    begins_as = signature(data)
-    waveform = wav.read(data, limits)
-    if waveform:
-        return waveform
-    if begins_as in sndfile.FORMATS and not (begins_as == "WAV" and sndfile.MP3_IN_WAV.search(data)):
-        waveform = sndfile.read(data, limits)
-    # The header of a streamed WAV says 0 bytes of data, and libsndfile believes it; FFmpeg reads to the end.
-    if waveform is None or len(waveform.samples) == 0:
-        waveform = ffmpeg.read(data, limits) or waveform
-    if waveform is None and begins_as:
-        detail = f"The clip begins as {begins_as}, but its header is cut short or damaged ({len(data)} bytes)."
-        raise AudioError("truncated_header", detail)
-    if waveform is None:
-        raise AudioError("unrecognised", f"The clip is not audio in any format that can be read ({len(data)} bytes).")
+    # Slices are released here: a mapped file cannot be closed while an exception's traceback holds one.
+    with data[between_tags(data)] as body:
+        waveform = _decode(body, budget)
+        if waveform is None and (start := embedded(body)) is not None:
+            with body[start:] as rest:
+                waveform = _decode(rest, budget)
+        if waveform is None:
+            raise _refusal(body)
     if len(waveform.samples) == 0:
         raise AudioError("no_frames", "The clip holds no audio: 0 frames.")
     return waveform
+
+
+def _decode(data: memoryview, budget: Budget) -> Waveform | None:
+    """The clip, or every part of a chain that can be read, at the first one's rate. None where no decoder opens it."""
+    parts = ogg.links(data) if signature(data) == "Ogg" else [slice(None)]
+    if len(parts) == 1:
+        return _decode_part(data, budget)
+    waveforms = []
+    for part in parts:
+        with data[part] as each:
+            try:
+                waveform = _decode_part(each, budget)
+            except AudioError as error:
+                if error.code == "audio_too_long":
+                    raise
+                continue  # the other parts are read, as the rest of a damaged clip is
+        if waveform and len(waveform.samples):
+            waveforms.append(waveform)
+    if not waveforms:
+        return None
+    rate = waveforms[0].rate
+    return Waveform(np.concatenate([resample(each.samples, each.rate, rate) for each in waveforms]), rate)
+
+
+def _decode_part(data: memoryview, budget: Budget) -> Waveform | None:
+    before, downmix = budget.spent, Downmix()
+    waveform = _decode_once(data, budget, downmix)
+    if (channel := downmix.cancelled) is None:
+        return waveform
+    waveform, budget.spent = None, before
+    return _decode_once(data, budget, Downmix(channel))
+
+
+def _decode_once(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
+    waveform = wav.read(data, budget, downmix)
+    if waveform:
+        return waveform
+    if signature(data) in sndfile.FORMATS and not sndfile.MP3_IN_WAV.match(data):
+        waveform = sndfile.read(data, budget, downmix)
+    # The header of a streamed WAV says 0 bytes of data, and libsndfile believes it; FFmpeg reads to the end.
+    if waveform is None or len(waveform.samples) == 0:
+        waveform = ffmpeg.read(data, budget, downmix) or waveform
+    return waveform
+
+
+def _refusal(data: memoryview) -> AudioError:
+    """Why no decoder could open a clip."""
+    size = f"({len(data)} bytes)"
+    if (name := other(data)) is not None:
+        return AudioError(
+            "unrecognised", f"The clip is {name}, not audio in any format that can be read {size}. {TAKEN}"
+        )
+    if (name := signature(data)) is not None and name not in FRAMES_ONLY:
+        detail = f"The clip begins as {name}, but its header is cut short or damaged {size}."
+        return AudioError("truncated_header", detail)
+    return AudioError("unrecognised", f"The clip is not audio in any format that can be read {size}. {TAKEN}")

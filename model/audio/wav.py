@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.audio.downmix import average, check_amplitude
-from model.audio.limits import Budget, Limits
+from model.audio.downmix import Downmix, check_amplitude
+from model.audio.limits import Budget
 from model.audio.waveform import Samples, Waveform
 
 MAX_CHUNKS = 32
@@ -40,7 +40,7 @@ class Pcm:
         return np.ndarray((self.frames, self.channels), self.dtype, data, self.start)
 
 
-def read(data: memoryview, limits: Limits) -> Waveform | None:
+def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
     """A plain WAV's samples, equal to libsndfile's at a tenth of the time; None for any other clip.
 
     Raises AudioError.
@@ -48,11 +48,10 @@ def read(data: memoryview, limits: Limits) -> Waveform | None:
     pcm = plain_pcm(data)
     if pcm is None:
         return None
-    budget = Budget(limits)
     budget.check_format(pcm.rate, pcm.channels)
     budget.spend(pcm.frames, pcm.rate, pcm.channels)
     samples = np.empty(pcm.frames, np.float32)
-    _convert(pcm.values(data), samples)
+    _convert(pcm.values(data), samples, downmix)
     if pcm.dtype.kind == "f":
         check_amplitude(samples)
     return Waveform(samples, pcm.rate)
@@ -86,10 +85,10 @@ def plain_pcm(data: memoryview) -> Pcm | None:
     return None
 
 
-def _convert(values: npt.NDArray[np.int16 | np.float32], samples: Samples) -> None:
-    """Values [frames, channels] -> their average, in `samples` [frames]; integers are scaled to [-1, 1)."""
+def _convert(values: npt.NDArray[np.int16 | np.float32], samples: Samples, downmix: Downmix) -> None:
+    """Values [frames, channels] -> mono `samples` [frames]; integers are scaled to [-1, 1)."""
     scale = np.float32(1 / 32768 if values.dtype.kind == "i" else 1)
     with np.errstate(invalid="ignore"):
         for start in range(0, len(values), BLOCK_FRAMES):
             block = np.multiply(values[start : start + BLOCK_FRAMES].T, scale, dtype=np.float32)
-            samples[start : start + BLOCK_FRAMES] = average(block)
+            samples[start : start + BLOCK_FRAMES] = downmix.mono(block)

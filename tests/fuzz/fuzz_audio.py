@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from model.audio import AudioError, Limits, read
-from tests.model.audio.test_reading import FORMATS, RATES, tone
+from tests.model.audio.clips import FORMATS, RATES, tone
 
 SECONDS = 1.0
 """Longest time that one input may take."""

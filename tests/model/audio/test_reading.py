@@ -11,105 +11,20 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.audio import MAX_AMPLITUDE, AudioError, Limits, Samples, Waveform, load, read, resample
+from model.audio import MAX_AMPLITUDE, AudioError, Limits, Waveform, load, read, resample
+from tests.model.audio.clips import FORMATS, RATE, RATES, encode, ffmpeg, mp3_in_wav, sndfile, tone, wav_header
 
 ROOT = Path(__file__).parents[3]
 RECORDINGS = ROOT.parent / "shared/data/eval"
-RATE = 44_100
-Pcm = npt.NDArray[np.int16]
-
-
-def tone(seconds: float, rate: int = RATE, channels: int = 1) -> Samples:
-    """A 440 Hz sine [n, channels] of amplitude 0.4 in the first channel, a little softer in every next one."""
-    sine = 0.4 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
-    return np.stack([sine * 0.9**channel for channel in range(channels)], axis=1).astype(np.float32)
-
-
-def sndfile(samples: Samples | Pcm, rate: int, kind: str, subtype: str | None = None) -> bytes:
-    """Samples [n] or [n, channels], written by libsndfile."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
-    return file.getvalue()
-
-
-def ffmpeg(samples: Samples | Pcm, rate: int, kind: str, codec: str) -> bytes:
-    """Samples [n, 1, 2 or 8], written by FFmpeg."""
-    floats = samples.astype(np.float32) / np.float32(32768 if samples.dtype == np.int16 else 1)
-    layout = {1: "mono", 2: "stereo", 8: "7.1"}[samples.shape[1]]
-    file = io.BytesIO()
-    with av.open(file, "w", format=kind) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
-        assert isinstance(stream, av.AudioStream)
-        wanted = stream.codec_context.codec.audio_formats
-        frame = av.AudioFrame.from_ndarray(floats.reshape(1, -1), format="flt", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-        size = stream.codec_context.frame_size or 1024
-        resampler = av.AudioResampler(wanted[0].name if wanted else "s16", layout, rate, frame_size=size)
-        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
-            container.mux(stream.encode(part))
-    return file.getvalue()
-
-
-def wav_header(data_bytes: int, rate: int = RATE, channels: int = 1) -> bytes:
-    """The 44 bytes in front of 16-bit PCM."""
-    head = struct.pack("<4sI4s4sIHHII", b"RIFF", 36 + data_bytes, b"WAVE", b"fmt ", 16, 1, channels, rate, 0)
-    return head + struct.pack("<HH4sI", 2 * channels, 16, b"data", data_bytes)
-
-
-def mp3_in_wav(mp3: bytes) -> bytes:
-    """An mp3 stream under a wav header, codec 0x55."""
-    head = struct.pack("<HHIIHHHHIHHH", 0x55, 1, RATE, 16_000, 1, 0, 12, 1, 2, 417, 1, 1393)
-    body = b"WAVEfmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", len(mp3)) + mp3
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-# Every format that is promised.
-FORMATS: dict[str, Callable[[Samples | Pcm, int], bytes]] = {
-    "wav-8": lambda x, rate: sndfile(x, rate, "WAV", "PCM_U8"),
-    "wav-16": lambda x, rate: sndfile(x, rate, "WAV", "PCM_16"),
-    "wav-24": lambda x, rate: sndfile(x, rate, "WAV", "PCM_24"),
-    "wav-32": lambda x, rate: sndfile(x, rate, "WAV", "PCM_32"),
-    "wav-float": lambda x, rate: sndfile(x, rate, "WAV", "FLOAT"),
-    "wav-double": lambda x, rate: sndfile(x, rate, "WAV", "DOUBLE"),
-    "wav-extensible": lambda x, rate: sndfile(x, rate, "WAVEX", "PCM_16"),
-    "wav-mp3": lambda x, rate: mp3_in_wav(sndfile(x, rate, "MP3")),
-    "rf64": lambda x, rate: sndfile(x, rate, "RF64", "PCM_16"),
-    "w64": lambda x, rate: sndfile(x, rate, "W64", "PCM_16"),
-    "flac": lambda x, rate: sndfile(x, rate, "FLAC"),
-    "ogg": lambda x, rate: sndfile(x, rate, "OGG", "VORBIS"),
-    "opus": lambda x, rate: sndfile(x, rate, "OGG", "OPUS"),
-    "mp3": lambda x, rate: sndfile(x, rate, "MP3"),
-    "aiff": lambda x, rate: sndfile(x, rate, "AIFF"),
-    "au": lambda x, rate: sndfile(x, rate, "AU"),
-    "m4a": lambda x, rate: ffmpeg(x, rate, "ipod", "aac"),
-    "m4a-alac": lambda x, rate: ffmpeg(x, rate, "ipod", "alac"),
-    "mp4": lambda x, rate: ffmpeg(x, rate, "mp4", "aac"),
-    "aac": lambda x, rate: ffmpeg(x, rate, "adts", "aac"),
-    "webm": lambda x, rate: ffmpeg(x, rate, "webm", "libopus"),
-    "mkv": lambda x, rate: ffmpeg(x, rate, "matroska", "flac"),
-    "mkv-pcm": lambda x, rate: ffmpeg(x, rate, "matroska", "pcm_s16le"),
-    "amr": lambda x, rate: ffmpeg(x, rate, "amr", "libopencore_amrnb"),
-}
-RATES = {"opus": 48_000, "webm": 48_000, "amr": 8_000}
-CODECS = {"webm": "libopus", "amr": "libopencore_amrnb"}
-
-
-def encode(name: str, seconds: float = 1.0, channels: int = 1) -> bytes:
-    if CODECS.get(name, "aac") not in av.codecs_available:
-        pytest.skip(f"this FFmpeg has no {CODECS[name]} encoder")
-    rate = RATES.get(name, RATE)
-    return FORMATS[name](tone(seconds, rate, channels), rate)
 
 
 def refusal(source: bytes | bytearray | Path, limits: Limits | None = None) -> AudioError:
@@ -171,7 +86,24 @@ def test_eight_channels_are_averaged() -> None:
     np.testing.assert_allclose(read(ffmpeg(channels, RATE, "ipod", "aac")).samples[middle], mean[middle], atol=0.05)
 
 
-@pytest.mark.parametrize("other", ["flac", "aiff", "au", "rf64", "w64", "wav-extensible", "m4a-alac", "mkv", "mkv-pcm"])
+LOSSLESS = (
+    *("flac", "aiff", "au", "rf64", "w64", "wav-extensible", "m4a-alac", "mkv", "mkv-pcm", "wav-big-endian", "wavpack"),
+    *(
+        "aifc-little-endian",
+        "au-little-endian",
+        "caf",
+        "caf-little-endian",
+        "caf-alac",
+        "sphere",
+        "ircam",
+        "voc",
+        "tta",
+    ),
+    *("ogg-flac", "mov-big-endian", "mp4-flac", "avi-pcm"),
+)
+
+
+@pytest.mark.parametrize("other", LOSSLESS)
 def test_lossless_formats_agree_exactly(other: str) -> None:
     pcm = (tone(1.0) * 32767).astype(np.int16)
     expected = pcm[:, 0].astype(np.float32) / 32768

@@ -12,7 +12,7 @@ import soundfile
 
 from model.audio import read
 from model.audio.wav import MAX_CHUNKS, plain_pcm
-from tests.model.audio.test_reading import FORMATS, RATE, tone
+from tests.model.audio.clips import FORMATS, RATE, tone
 
 
 def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
