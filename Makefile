@@ -39,8 +39,8 @@ $(READY_DEBIAN): # real servers for the tests, which say what they skip where th
 serve: $(READY) ## Serve the bundled checkpoint on 127.0.0.1:8000
 	exec $(BIN)/anysound serve
 
-test: $(READY_TEST) $(READY_DEBIAN) ## Every test but the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+test: $(READY_TEST) $(READY_DEBIAN) ## Every test except the slow ones, and the coverage of the test process
+	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term
 
 test-slow: $(READY_TEST) ## The tests that take minutes
 	$(BIN)/python -m pytest -m slow
