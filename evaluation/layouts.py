@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from evaluation.task import SUFFIXES, Clip, LayoutError
+from model.tables import TableError, read_text
 
 
 class Row(dict[str, str]):
@@ -21,7 +23,7 @@ class Row(dict[str, str]):
 
 
 def table(path: Path, delimiter: str = ",") -> Iterator[Row]:
-    """Rows of a table with a header. Spreadsheets add a byte order mark and some tables are Latin-1."""
+    """Rows of an official table with a header."""
     for cells in csv.DictReader(lines(path), delimiter=delimiter):
         yield Row(path, {name: cell for name, cell in cells.items() if isinstance(name, str)})
 
@@ -35,13 +37,12 @@ def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
     )
 
 
-def lines(path: Path) -> list[str]:
-    data = path.read_bytes()
+def lines(path: Path) -> Iterable[str]:
+    """Raises LayoutError where the file cannot be read as text."""
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return text.splitlines()
+        return io.StringIO(read_text(path), newline="")
+    except TableError as error:
+        raise LayoutError(str(error)) from None
 
 
 def recordings(folder: Path) -> list[Path]:

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from evaluation.layouts import by_folder, recordings, same, table
+from evaluation.layouts import by_folder, recordings, same
 from evaluation.task import Clip, LayoutError, Task
+from model.tables import TableError, csv_rows
 
 TABLE = "labels.csv"
 LAYOUT = f"""my-recordings/              a folder for each class
@@ -35,15 +36,18 @@ def read_single(root: Path) -> list[Clip]:
 
 
 def listed(path: Path) -> list[Clip]:
-    """The recordings of a table; one on several rows has several labels. Raises LayoutError for a row without one."""
+    """The recordings of a table; one on several rows has several labels. Raises LayoutError naming a row's fault."""
     labels: dict[str, list[str]] = {}
     sources: dict[str, str] = {}
-    for row in table(path):
-        audio, label = row["audio"].strip(), row["label"].strip()
-        if not audio or not label:
-            raise LayoutError(f"{path}: a row has no {'label' if audio else 'audio'}: {','.join(row.values())}")
-        labels.setdefault(audio, []).append(label)
-        sources[audio] = row.get("source", "").strip()
+    try:
+        for number, row in csv_rows(path, ("audio", "label")):
+            audio, label = row["audio"].strip(), row["label"].strip()
+            if not audio or not label:
+                raise LayoutError(f"{path}:{number}: the row has no {'label' if audio else 'audio'}")
+            labels.setdefault(audio, []).append(label)
+            sources[audio] = row.get("source", "").strip()
+    except TableError as error:
+        raise LayoutError(str(error)) from None
     return [
         Clip(path.parent / audio, tuple(dict.fromkeys(names)), source=sources[audio]) for audio, names in labels.items()
     ]

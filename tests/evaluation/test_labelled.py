@@ -58,8 +58,8 @@ def test_rows_of_one_recording_are_its_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        (["1.wav,rain,", "2.wav,,"], r"labels\.csv: a row has no label: 2\.wav"),
-        (["1.wav,rain,", ",rain,"], r"labels\.csv: a row has no audio: ,rain"),
+        (["1.wav,rain,", "2.wav,,"], r"labels\.csv:3: the row has no label"),
+        (["1.wav,rain,", ",rain,"], r"labels\.csv:3: the row has no audio"),
         (["1.wav,rain,", "2.wav,rain,"], "every clip is 'rain'"),
     ],
 )
@@ -70,11 +70,30 @@ def test_a_table_that_says_too_little_is_refused(rows: list[str], why: str, tmp_
 
 def test_a_table_without_a_column_and_a_folder_without_classes_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "table/labels.csv", "file,label", "1.wav,rain")
-    with pytest.raises(LayoutError, match="no column 'audio', only file, label"):
+    with pytest.raises(LayoutError, match="no column `audio` among file, label"):
         SINGLE.open(tmp_path / "table")
     noise(tmp_path / "flat/only/1.wav")
     with pytest.raises(LayoutError, match="a folder for each class"):
         SINGLE.open(tmp_path / "flat")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbfaudio;label;source\r\n1.wav;rain, hail;\r\n2.wav;caf\xc3\xa9;\r\n",
+        b"audio\tlabel\n1.wav\train, hail\n2.wav\tcaf\xe9\n",
+    ],
+)
+def test_a_table_is_read_in_the_dialects_of_spreadsheets(tmp_path: Path, data: bytes) -> None:
+    for name in ("1.wav", "2.wav"):
+        noise(tmp_path / name)
+    (tmp_path / "labels.csv").write_bytes(data)
+    assert SINGLE.open(tmp_path).classes == ("café", "rain, hail")
+
+
+def test_an_unquoted_comma_is_named_with_its_row(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match=r"labels\.csv:3: 4 cells, the header has 3"):
+        SINGLE.open(labelled(tmp_path, "1.wav,rain,", "2.wav,rain, hail,x"))
 
 
 def test_a_recording_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The recordings of a recipe: what is trained on and what is held out."""
+"""The recordings of a recipe: those to train on and those held out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over names and captions: a run resumes on the data it was started with."""
+        """SHA-256 over names and captions: a run resumes only on the data it was started with."""
         digest = hashlib.sha256()
         for clip in (*self.training, *self.validation):
             digest.update(f"{clip.audio.name}\0{clip.offset}\0{clip.captions}\n".encode())
@@ -33,7 +33,7 @@ class Corpus:
 
 
 def read_source(source: Layout | Manifest | Shards, data: Path) -> list[Captioned]:
-    """Raises ManifestError naming what is not as described."""
+    """The recordings of one source. Raises ManifestError naming what is missing or cannot be read."""
     path = data / source.path
     if isinstance(source, Shards):
         return read_shards(path)
@@ -45,19 +45,19 @@ def read_source(source: Layout | Manifest | Shards, data: Path) -> list[Captione
         clips = READERS[source.kind](path, source.splits)
     present = check_present(clips, f"{source.kind} {path}", source.max_missing)
     if len(present) < len(clips):
-        log.warning("%s: %d of %d recordings are not there", path, len(clips) - len(present), len(clips))
+        log.warning("%s: %d of %d recordings are missing", path, len(clips) - len(present), len(clips))
     return present
 
 
 def read_corpus(recipe: Recipe, data: Path) -> Corpus:
-    """Raises ManifestError, also where too little is left to fill a batch."""
+    """Raises ManifestError for data that cannot be used, and for too few pairs to fill a batch."""
     clips = [clip for source in recipe.data for clip in read_source(source, data)]
     held_out = [clip for source in recipe.validation.data for clip in read_source(source, data)]
     check_distinct([*clips, *held_out])
     if recipe.limit is not None:
         chosen = np.random.default_rng(recipe.seed).permutation(len(clips))[: recipe.limit]
         clips = [clips[index] for index in sorted(chosen)]
-    aside = [clip for clip in clips if falls_out(clip, recipe.validation.hold_out)]
+    aside = [clip for clip in clips if is_held_out(clip, recipe.validation.hold_out)]
     kept = set(aside)
     training = [clip for clip in clips if clip not in kept]
     pairs = count_pairs(training)
@@ -70,7 +70,7 @@ def count_pairs(clips: Sequence[Captioned]) -> int:
     return sum(len(clip.captions) for clip in clips)
 
 
-def falls_out(clip: Captioned, share: float) -> bool:
-    """Whether a recording is held out: by its name alone, so that adding others moves none."""
+def is_held_out(clip: Captioned, share: float) -> bool:
+    """Whether a recording is held out. It depends on its name alone: adding recordings changes no other's side."""
     digest = hashlib.blake2b(f"{clip.audio.name}:{clip.offset}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") < share * 2**32

@@ -93,7 +93,7 @@ READERS = {"fsd50k": fsd50k, "clotho": clotho, "audiocaps": audiocaps, "macs": m
 def _table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """Rows of an official CSV file. Some copies hold a few bytes that are not UTF-8; they are replaced."""
     try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             table = csv.DictReader(file)
             for column in columns:
                 if column not in (table.fieldnames or ()):

@@ -1,13 +1,17 @@
-"""Captioned recordings: what a manifest, a data set or a shard says there is to train on."""
+"""Captioned recordings, and manifests that list them."""
 
 from __future__ import annotations
 
-import csv
-import json
+import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from model.tables import TableError, csv_rows, json_rows
+
+MAX_PATH = 4_096
+"""Characters of a path, Linux' limit."""
 
 
 class ManifestError(ValueError):
@@ -16,9 +20,9 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Captioned:
-    """A recording and what people wrote about it, at least one caption.
+    """A recording and at least one caption.
 
-    The recording is the file `audio`, or `size` bytes of it from `offset` on, where it lies in a shard.
+    The recording is the file `audio`, or, in a shard, `size` bytes of it from `offset` on.
     """
 
     audio: Path
@@ -28,7 +32,7 @@ class Captioned:
 
     @property
     def source(self) -> Path | bytes:
-        """What can be decoded: the path, or a shard member's bytes. Raises OSError."""
+        """What to decode: the path, or the bytes of a shard's member. Raises OSError."""
         if self.size is None:
             return self.audio
         with self.audio.open("rb") as shard:
@@ -41,76 +45,82 @@ class Captioned:
 
 
 def read_manifest(path: Path) -> list[Captioned]:
-    """The recordings of a manifest: JSON lines (`.jsonl`) or CSV with a header (`.csv`).
+    """The recordings of a manifest: JSON lines (`.jsonl`) or a table with a header (`.csv`, `.tsv`).
 
-    `audio` is relative to the manifest's folder. A line holds `caption`, or several captions: the list `captions` in
-    JSON, the columns `caption_1`, `caption_2`, … in CSV. Other members are left alone.
-    Raises ManifestError for a line that lacks one of them, for a recording on two lines, for a manifest with none.
+    `audio` is relative to the manifest's folder. A row has its captions in `caption`, `captions` or `caption_1`,
+    `caption_2` and so on; `caption` and `captions` hold a text or a list of texts. Other members are ignored.
+    Raises ManifestError for a row that lacks one of them, a recording on two rows, or a manifest without rows.
     """
-    if path.suffix not in (".jsonl", ".csv"):
-        raise ManifestError(f"{path}: a manifest is JSON lines (.jsonl) or CSV with a header (.csv)")
-    rows = _json_rows(path) if path.suffix == ".jsonl" else _csv_rows(path)
-    lines: dict[Path, int] = {}
+    if path.suffix not in (".jsonl", ".csv", ".tsv"):
+        raise ManifestError(f"{path}: a manifest is JSON lines (.jsonl) or CSV with a header (.csv, .tsv)")
+    rows: dict[Path, int] = {}
     clips = []
     try:
-        for number, row in rows:
-            place = f"{path}:{number}"
-            if not isinstance(row.get("audio"), str) or not row["audio"]:
-                raise ManifestError(f"{place}: no `audio`")
-            audio = path.parent / row["audio"]
-            if audio in lines:
+        for number, row in json_rows(path) if path.suffix == ".jsonl" else _csv_rows(path):
+            clip = _clip(path.parent, row, f"{path}:{number}")
+            if clip.audio in rows:
                 raise ManifestError(
-                    f"{place}: {row['audio']} is on line {lines[audio]} already; "
+                    f"{path}:{number}: {row['audio']} is on line {rows[clip.audio]} already; "
                     "give all captions of a recording on one line"
                 )
-            lines[audio] = number
-            captions = clean(_captions(row))
-            if not captions:
-                raise ManifestError(f"{place}: no `caption`")
-            clips.append(Captioned(audio, captions))
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ManifestError(f"{path} is not UTF-8 text") from None
+            rows[clip.audio] = number
+            clips.append(clip)
+    except TableError as error:
+        raise ManifestError(str(error)) from None
     if not clips:
         raise ManifestError(f"{path} names no recording")
     return clips
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ManifestError(f"{path}:{number}: not JSON ({error.msg})") from None
-            if not isinstance(row, dict):
-                raise ManifestError(f"{path}:{number}: not a JSON object")
-            yield number, row
-
-
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
-        columns = table.fieldnames or []
-        captions = any(column == "caption" or column.startswith("caption_") for column in columns)
-        if columns and not ("audio" in columns and captions):
-            missing = "audio" if "audio" not in columns else "caption"
-            raise ManifestError(f"{path}: no column `{missing}` among {', '.join(columns)}")
-        for row in table:
-            yield table.line_num, row
+    for number, row in csv_rows(path, ("audio",)):
+        if not any(map(_is_caption, row)):
+            raise ManifestError(f"{path}: no column `caption` among {', '.join(row)}")
+        yield (
+            number,
+            {name: _cell(cell, f"{path}:{number}") if name == "captions" else cell for name, cell in row.items()},
+        )
 
 
-def _captions(row: dict[str, Any]) -> Iterable[object]:
-    if isinstance(row.get("captions"), list):
-        return list(row["captions"])
-    return [text for column, text in row.items() if column == "caption" or column.startswith("caption_")]
+def _cell(cell: str, place: str) -> object:
+    """The list that a cell of `captions` is written as, in JSON's way or Python's; any other cell is one caption."""
+    if not cell.startswith(("['", '["')):
+        return cell
+    try:
+        return ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise ManifestError(f'{place}: `captions` is not a list like ["a dog", "a bark"]') from None
+
+
+def _clip(folder: Path, row: dict[str, Any], place: str) -> Captioned:
+    audio = row.get("audio")
+    if not isinstance(audio, str) or not audio.strip():
+        raise ManifestError(f"{place}: no `audio`")
+    if len(audio) > MAX_PATH:
+        raise ManifestError(f"{place}: `audio` has {len(audio):,} characters; is a quote missing before this row?")
+    captions = clean(text for name, value in row.items() if _is_caption(name) for text in _texts(value, name, place))
+    if not captions:
+        raise ManifestError(f"{place}: no `caption`")
+    return Captioned(folder / audio.strip(), captions)
+
+
+def _is_caption(name: str) -> bool:
+    return name in ("caption", "captions") or name.startswith("caption_")
+
+
+def _texts(value: object, name: str, place: str) -> list[str]:
+    """A member's captions: a text, a list of texts, or none where it is null."""
+    texts = [value] if isinstance(value, str) else [] if value is None else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ManifestError(f"{place}: `{name}` is neither a text nor a list of texts")
+    for text in texts:
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ManifestError(f"{place}: `{name}` has half of a surrogate pair, which is no character")
+    return texts
 
 
 def clean(captions: Iterable[object]) -> tuple[str, ...]:
-    """The captions that say something, each once, on one line."""
+    """The captions that are not empty, each once, with single spaces in place of any white space."""
     texts = (" ".join(text.split()) for text in captions if isinstance(text, str))
     return tuple(dict.fromkeys(text for text in texts if text))
 
@@ -122,16 +132,16 @@ def check_present(clips: Sequence[Captioned], place: str, max_missing: float) ->
     if missing > max_missing * len(clips):
         first = next(clip.audio for clip in clips if not clip.audio.exists())
         raise ManifestError(
-            f"{place}: {missing} of {len(clips)} recordings are not there, the first is {first}; "
+            f"{place}: {missing} of {len(clips)} recordings are missing, the first is {first}; "
             f"the recipe allows a share of {max_missing:g} (max_missing)"
         )
     if not present:
-        raise ManifestError(f"{place}: not one of {len(clips)} recordings is there")
+        raise ManifestError(f"{place}: none of {len(clips)} recordings exists")
     return present
 
 
 def check_distinct(clips: Iterable[Captioned]) -> None:
-    """Raises ManifestError where two data sets bring the same recording."""
+    """Raises ManifestError where two data sets hold the same recording."""
     seen = set()
     for clip in clips:
         key = (clip.audio.absolute(), clip.offset)
