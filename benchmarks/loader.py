@@ -26,7 +26,7 @@ from training.data.manifest import read_manifest
 from training.data.sampler import Batches
 from training.loop.accumulate import accumulate
 from training.loop.loss import ContrastiveLoss
-from training.loop.run import trained
+from training.loop.optimiser import trained
 from training.loop.towers import Towers
 
 PREFETCH = 2

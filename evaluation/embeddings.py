@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -23,6 +23,10 @@ from model.windows import Samples, cut
 
 READERS = 2
 LIMITS = Limits(max_seconds=3_600, max_decoded_bytes=2 << 30)
+
+
+class Cancelled(Exception):
+    """The caller no longer wants the result."""
 
 
 class TooFewRead(ValueError):
@@ -145,11 +149,17 @@ def hear(encoder: Encoder, clips: Sequence[Clip], known: set[bytes], lock: Lock)
     return heard
 
 
-def encode(encoder: Encoder, clips: Sequence[Clip], store: Store, progress: Progress | None = None) -> Encoded:
+def encode(
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    store: Store,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Encoded:
     """Embed every clip once. A clip's embedding does not depend on its neighbours.
 
     A lane reads a batch and encodes it: what was just read is still in its core's cache, and no lane waits for another.
-    Raises TooFewRead where more than half of the clips can't be read.
+    Raises TooFewRead where more than half of the clips can't be read, and Cancelled once `cancelled` returns true.
     """
     bar = progress.add_task("embedding", total=len(clips)) if progress else None
     joint_dim = encoder.checkpoint.config.joint_dim
@@ -161,6 +171,10 @@ def encode(encoder: Encoder, clips: Sequence[Clip], store: Store, progress: Prog
 
     def finish() -> None:
         nonlocal computed
+        if cancelled():
+            for _, waiting in running:
+                waiting.cancel()
+            raise Cancelled
         start, future = running.popleft()
         heard = future.result()
         store.add(heard.vectors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,8 +139,16 @@ def multi_label(truth: Truth, scores: Scores, metric: Metric) -> tuple[dict[str,
     return {metric: figures[metric], **figures}, precisions
 
 
-def evaluate(checkpoint: Checkpoint, data_set: DataSet, progress: Progress | None = None) -> Result:
-    """Zero-shot figures of one task where the model is, nothing kept. Raises TooFewRead where most can't be read."""
+def evaluate(
+    checkpoint: Checkpoint,
+    data_set: DataSet,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Zero-shot figures of one task, computed on the model's device; embeddings are not kept.
+
+    Raises TooFewRead where more than half of the test clips can't be read, and Cancelled once `cancelled` returns true.
+    """
     encoder = Encoder(checkpoint, str(checkpoint.model.logit_scale.device))
     with Store(None, checkpoint.fingerprint, encoder.precision) as store:
-        return zero_shot(checkpoint, data_set, encode(encoder, data_set.test, store, progress))
+        return zero_shot(checkpoint, data_set, encode(encoder, data_set.test, store, progress, cancelled))

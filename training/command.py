@@ -37,8 +37,8 @@ def log_to_stderr(leader: bool = True) -> None:
 def explained() -> Iterator[None]:
     """What a user can mend is said in a line, with status 2; anything else is a bug and keeps its traceback."""
     from training.data.manifest import ManifestError
-    from training.loop.run import TrainingStopped
     from training.loop.state import StateError
+    from training.loop.stop import TrainingStopped
     from training.recipe import RecipeError
 
     try:

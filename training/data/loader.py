@@ -1,4 +1,4 @@
-"""Batches of segments and tokenised captions, read ahead by worker processes."""
+"""Batches of segments and tokenised captions, prefetched by worker processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,18 @@ from model.config import FrontEndConfig
 from model.text import Tokenizer, Tokens
 from model.windows import Samples
 from training.data.manifest import Captioned
+from training.data.memory_file import AVAILABLE, MemoryFile
 from training.data.sampler import Batches, Draw, Order
 from training.data.segments import read_segment
+from training.worker_process import follow_parent
 
+# Recordings tried for one place in a batch, where each is broken.
 ATTEMPTS = 16
 
 
 @dataclass(frozen=True)
 class Item:
-    """One pair as it goes into a batch. `broken` names the recordings that were tried before it, and why not."""
+    """One pair as it goes into a batch. `broken` has the recordings that it replaces and why each cannot be read."""
 
     window: Samples
     caption: str
@@ -38,7 +42,7 @@ class Item:
 class Batch:
     """A rank's share of a step: windows [b, samples], token ids [b, tokens].
 
-    `recordings` and `captions` int64 [b] tell which pairs share one: they are no negatives of each other.
+    `recordings` and `captions` int64 [b] are equal for pairs that share one: such pairs are no negatives of each other.
     """
 
     windows: Tensor
@@ -65,10 +69,29 @@ class Batch:
         )
 
 
-class Segments(Dataset[Any]):
-    """A draw -> a random segment of its recording, with its caption.
+def _send(batch: Batch) -> tuple[Any, tuple[Any, ...]]:
+    """How a batch goes from a worker to the run: the windows as a memory file, the rest as a copy."""
+    tokens = {name: ids.numpy() for name, ids in batch.tokens.items()}
+    keys = batch.recordings.numpy(), batch.captions.numpy()
+    return _receive, (MemoryFile(batch.windows.numpy()), tokens, *keys, batch.names, batch.broken)
 
-    A recording that cannot be read is replaced by another, the same one on every run, so that a batch is always full.
+
+def _receive(
+    windows: MemoryFile, tokens: dict[str, Any], recordings: Any, captions: Any, names: Any, broken: Any
+) -> Batch:
+    ids = {name: torch.from_numpy(rows) for name, rows in tokens.items()}
+    keys = torch.from_numpy(recordings), torch.from_numpy(captions)
+    return Batch(torch.from_numpy(windows.take()), ids, *keys, names, broken)
+
+
+if AVAILABLE:
+    ForkingPickler.register(Batch, _send)
+
+
+class Segments(Dataset[Any]):
+    """Maps a draw to a random segment of its recording, with its caption.
+
+    A recording that cannot be read is replaced by another, the same one in every run, so that batches are always full.
     """
 
     def __init__(self, clips: Sequence[Captioned], front_end: FrontEndConfig, seed: int) -> None:
@@ -97,12 +120,12 @@ class Segments(Dataset[Any]):
             except (AudioError, OSError) as error:
                 broken[clip.name] = str(error)
             pair = int(rng.integers(len(self)))
-        # Every rank learns of `broken` and stops in the same step; this one must not raise alone.
+        # All ranks learn of `broken` and stop in the same step; raising here would leave the others waiting.
         return Item(np.zeros(length, np.float32), caption, index, broken)
 
 
 def shards_of(clips: Sequence[Captioned]) -> Order | None:
-    """The shard of every pair; None where a clip is a file of its own."""
+    """The number of every pair's shard [pairs]; None unless all clips are in shards."""
     if any(clip.size is None for clip in clips):
         return None
     paths = {path: number for number, path in enumerate(dict.fromkeys(clip.audio for clip in clips))}
@@ -110,12 +133,12 @@ def shards_of(clips: Sequence[Captioned]) -> Order | None:
 
 
 def caption_key(caption: str) -> int:
-    """Equal captions have equal keys, whatever their case."""
+    """An int64 that is equal for equal captions, ignoring case."""
     return int.from_bytes(hashlib.blake2b(caption.casefold().encode(), digest_size=8).digest(), "big", signed=True)
 
 
 class Collate:
-    """Items -> batch. Captions are tokenised here, in the worker."""
+    """Makes a batch of items; captions are tokenised in the worker."""
 
     def __init__(self, tokenizer: Tokenizer, clips: Sequence[Captioned]) -> None:
         self.tokenizer = tokenizer
@@ -132,24 +155,42 @@ class Collate:
         )
 
 
-def one_thread(_worker: int) -> None:
-    """A worker decodes; the cores belong to the encoders."""
+def start_worker(_worker: int) -> None:
+    """A worker decodes on one thread: the other cores belong to the encoders."""
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    follow_parent()
 
 
 def batches(
     segments: Segments, sampler: Batches, tokenizer: Tokenizer, workers: int, prefetch: int, pinned: bool = False
 ) -> Iterable[Batch]:
-    """The sampler's batches in its order, whatever the number of `workers` (0: read in this process)."""
+    """The sampler's batches in its order, whatever the number of `workers`; without workers this process reads."""
     return DataLoader(
         segments,
         batch_sampler=sampler,
         collate_fn=Collate(tokenizer, segments.clips),
-        num_workers=workers,
         prefetch_factor=prefetch if workers else None,
-        # A forked copy of a process with threads can wait for ever for a lock that none of its own threads holds.
-        multiprocessing_context="forkserver" if workers else None,
-        worker_init_fn=one_thread,
         pin_memory=pinned,
+        **_processes(workers),
     )
+
+
+def every_segment(
+    segments: Segments, pairs: Sequence[int], tokenizer: Tokenizer, batch: int, workers: int
+) -> Iterable[Batch]:
+    """Batches of at most `batch` of the `pairs`, in order, the same on every iteration; the workers stay."""
+    draws = [Draw(0, pair) for pair in pairs]
+    return DataLoader(
+        segments,
+        batch_sampler=[draws[first : first + batch] for first in range(0, len(draws), batch)],
+        collate_fn=Collate(tokenizer, segments.clips),
+        persistent_workers=workers > 0,
+        **_processes(workers),
+    )
+
+
+def _processes(workers: int) -> dict[str, Any]:
+    """How a DataLoader starts its workers. They are not forked: a lock held by a thread would stay locked for ever."""
+    context = "forkserver" if workers else None
+    return {"num_workers": workers, "multiprocessing_context": context, "worker_init_fn": start_worker}

@@ -1,12 +1,12 @@
-"""Gradients of one step, the batch in chunks where it does not fit into memory.
+"""Gradients of one step, with the batch in chunks where it does not fit into memory.
 
-The loss needs the whole batch at once, so its features are computed first without a graph, chunk by chunk; the loss
-gives each feature and the temperature its gradient; then each chunk is computed again, now with a graph, and handed
-its features' gradients (GradCache, Gao et al. 2021). What that takes to be exact:
-- the temperature takes its gradient from the loss once, not once a chunk;
-- a chunk draws the same dropout masks both times: each is seeded by the step, the rank and its number;
-- batch-norm statistics count the second pass alone.
-A chunk's batch norm sees the chunk, as a rank's sees the rank.
+The loss needs the embeddings of the whole batch. They are first computed chunk by chunk without a graph; the loss
+gives the gradients of the embeddings and of the temperature; then each chunk is computed again with a graph, and its
+embeddings' gradients are propagated back (GradCache, Gao et al. 2021). To be exact:
+- the temperature takes its gradient from the loss once, not once per chunk;
+- both passes of a chunk draw the same dropout masks: they are seeded by the step, the rank and the chunk's number;
+- batch-norm statistics are updated by the second pass only.
+Batch norm normalises over a chunk, as it normalises over a rank's share of the batch.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 from model.text import Tokens
 from training.data.loader import Batch
 from training.loop.loss import ContrastiveLoss
-from training.loop.towers import Towers, kept_statistics
+from training.loop.towers import Towers, unchanged_statistics
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 
 
 def dropout_seed(seed: int, step: int, rank: int, chunk: int) -> int:
-    """What every random number inside the encoders follows from: a resumed run needs no generator's state."""
+    """The seed of all random numbers inside the encoders; a resumed run needs no saved generator state."""
     low, high = np.random.SeedSequence((seed, step, rank, chunk)).generate_state(2)
     return int(high) << 31 ^ int(low)
 
@@ -49,14 +49,15 @@ def accumulate(
     precision: torch.dtype = torch.float32,
     scaled: Callable[[Tensor], Tensor] = lambda loss: loss,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Add this step's gradients to the parameters; the loss and the batch's embeddings [b, d], detached, are returned.
+    """Add this step's gradients to the parameters.
 
-    `seed` gives the dropout seed of a chunk, `scaled` a gradient scaler's multiple of the loss.
+    Returns the loss and the batch's audio and text embeddings [b, d], detached. `seed` maps a chunk's number to its
+    dropout seed; `scaled` is a gradient scaler's `scale`.
     """
 
     def embed(module: torch.nn.Module, number: int, windows: Tensor, tokens: Tokens) -> Outputs:
         torch.manual_seed(seed(number))
-        # Weights cast for a pass without a graph must not be taken from the cache by one that needs it.
+        # Autocast caches cast weights; those of the pass without a graph must not serve the pass with one.
         with torch.autocast(windows.device.type, precision, precision != torch.float32, cache_enabled=chunks == 1):
             outputs: Outputs = module(windows, tokens)
         return outputs
@@ -72,22 +73,22 @@ def accumulate(
         return value.detach(), audio.detach(), text.detach()
 
     inner: torch.nn.Module = towers.module if isinstance(towers, DistributedDataParallel) else towers
-    with torch.no_grad(), kept_statistics(inner):
-        looked = [embed(inner, number, *part) for number, part in enumerate(parts)]
-    audio = torch.cat([outputs[0] for outputs in looked]).requires_grad_()
-    text = torch.cat([outputs[1] for outputs in looked]).requires_grad_()
-    scale = looked[0][2].detach().requires_grad_()
+    with torch.no_grad(), unchanged_statistics(inner):
+        embedded = [embed(inner, number, *part) for number, part in enumerate(parts)]
+    audio = torch.cat([outputs[0] for outputs in embedded]).requires_grad_()
+    text = torch.cat([outputs[1] for outputs in embedded]).requires_grad_()
+    scale = embedded[0][2].detach().requires_grad_()
     value = objective(audio, text, scale)
     scaled(value).backward()
     of_audio, of_text, of_scale = (_gradient(leaf) for leaf in (audio, text, scale))
     for number, part in enumerate(parts):
         last = number == chunks - 1
-        with _silent(towers, not last):
+        with _gradient_sync(towers, last):
             outputs = embed(towers, number, *part)
             rows = slice(number * len(part[0]), (number + 1) * len(part[0]))
             share = of_scale if last else torch.zeros_like(of_scale)
-            reached = zip(outputs, (of_audio[rows], of_text[rows], share), strict=True)
-            trained = [(output, gradient) for output, gradient in reached if output.requires_grad]
+            pairs = zip(outputs, (of_audio[rows], of_text[rows], share), strict=True)
+            trained = [(output, gradient) for output, gradient in pairs if output.requires_grad]
             torch.autograd.backward([output for output, _ in trained], [gradient for _, gradient in trained])
     return value.detach(), audio.detach(), text.detach()
 
@@ -98,8 +99,8 @@ def _gradient(leaf: Tensor) -> Tensor:
     return leaf.grad
 
 
-def _silent(towers: Towers | DistributedDataParallel, silent: bool) -> AbstractContextManager[None]:
-    """Ranks add up their gradients once a step, with the last chunk."""
-    if silent and isinstance(towers, DistributedDataParallel):
+def _gradient_sync(towers: Towers | DistributedDataParallel, last: bool) -> AbstractContextManager[None]:
+    """Ranks add up their gradients once per step, in the backward pass of the last chunk."""
+    if not last and isinstance(towers, DistributedDataParallel):
         return towers.no_sync()
     return nullcontext()

@@ -1,4 +1,4 @@
-"""Checkpoint directories of a run: one an epoch, `best` and `last` pointing at two of them."""
+"""Checkpoint directories of a run: one per epoch, and the links `best` and `last` to two of them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,33 @@ from model.checkpoint import CONFIG, save
 from model.clap import Clap
 from model.text import Tokenizer
 from training.loop.state import StateError
-from training.loop.validate import Judgement
+from training.loop.validate import ValidationResult
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """`run/checkpoints/epoch-003`, …: the last `keep` and the best one stay."""
+    """`run/checkpoints/epoch-000` and so on; the last `keep` and the best one stay."""
 
     run: Path
     keep: int
 
     def publish(
-        self, clap: Clap, tokenizer: Tokenizer, epoch: int, judgement: Judgement, summary: dict[str, Any], best: bool
+        self,
+        clap: Clap,
+        tokenizer: Tokenizer,
+        epoch: int,
+        result: ValidationResult,
+        summary: dict[str, Any],
+        best: bool,
     ) -> Path:
-        """Write the epoch's checkpoint and point `last`, and where it is the `best`, at it. Raises StateError."""
+        """Write the epoch's checkpoint and link `last` to it, and `best` too if it is. Raises StateError."""
         folder = self.run / "checkpoints" / f"epoch-{epoch:03d}"
         partial = folder.with_name(f"{folder.name}.partial")
         try:
             shutil.rmtree(partial, ignore_errors=True)
             clap.config = clap.config.model_copy(update={"training": summary})
             save(clap, partial, tokenizer)
-            (partial / "README.md").write_text(card(clap, judgement, summary), encoding="utf-8")
+            (partial / "README.md").write_text(card(clap, result, summary), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
             for name in ("last", "best") if best else ("last",):
@@ -41,14 +47,14 @@ class Checkpoints:
                 link.unlink(missing_ok=True)
                 link.symlink_to(folder.relative_to(self.run))
                 link.replace(self.run / name)
-        # safetensors has an exception of its own for a full disk.
+        # safetensors raises its own exception where the disk is full.
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise StateError(f"{folder} could not be saved: {error}; what was saved before is kept") from error
-        self._forget()
+            raise StateError(f"{folder} could not be saved: {error}; checkpoints saved before are kept") from error
+        self._delete_old()
         return folder
 
-    def _forget(self) -> None:
+    def _delete_old(self) -> None:
         kept = {(self.run / name).resolve() for name in ("last", "best")}
         epochs = sorted(path for path in (self.run / "checkpoints").glob("epoch-???") if (path / CONFIG).exists())
         for folder in epochs[: -self.keep]:
@@ -56,12 +62,12 @@ class Checkpoints:
                 shutil.rmtree(folder)
 
 
-def card(clap: Clap, judgement: Judgement, summary: dict[str, Any]) -> str:
-    """A model card with the figures of this epoch."""
+def card(clap: Clap, result: ValidationResult, summary: dict[str, Any]) -> str:
+    """A model card with the epoch's figures."""
     config = clap.config
-    rows = [("held-out loss", judgement.loss)] if judgement.loss is not None else []
-    rows += [(name.replace("_", " "), value) for name, value in judgement.recalls.items()]
-    rows += [(f"zero-shot {name}", value) for name, value in judgement.zero_shot.items()]
+    rows = [("held-out loss", result.loss)] if result.loss is not None else []
+    rows += [(name.replace("_", " "), value) for name, value in result.recalls.items()]
+    rows += [(f"zero-shot {name}", value) for name, value in result.zero_shot.items()]
     figures = "\n".join(f"| {name} | {value:.3f} |" for name, value in rows)
     sources = "\n".join(f"- {source}" for source in config.sources) or "- not stated"
     about = "\n".join(f"- {name}: {value}" for name, value in summary.items() if not isinstance(value, dict))

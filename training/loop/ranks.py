@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,15 +14,18 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_tensor, all_gather_tensor_autograd
 
+from training.loop.state import StateError
+from training.recipe import RecipeError
+
 CPU = torch.device("cpu")
 
-# Longer than any validation, in which ranks wait for the slowest.
+# Longer than any validation: its ranks wait for the slowest.
 TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among `world` processes. One alone needs no process group."""
+    """This process's rank among the `world` processes of a run. A single process needs no process group."""
 
     rank: int = 0
     world: int = 1
@@ -33,7 +36,7 @@ class Ranks:
         return self.rank == 0
 
     def gather(self, features: Tensor) -> Tensor:
-        """Every rank's [b, …] -> [world x b, …] in the order of ranks, through which gradients flow back."""
+        """Every rank's [b, ...] -> [world x b, ...] in the order of ranks; gradients flow back through it."""
         if self.world == 1:
             return features
         gathered: Tensor = all_gather_tensor_autograd(features.contiguous(), 0, _everyone())
@@ -67,12 +70,24 @@ def _everyone() -> dist.ProcessGroup:
     return cast("dist.ProcessGroup", dist.group.WORLD)
 
 
+def on_leader(ranks: Ranks, work: Callable[..., object], *arguments: object) -> None:
+    """Call `work` on the leader alone, while the others wait. A RecipeError or StateError is raised on every rank."""
+    failure: Exception | None = None
+    if ranks.leader:
+        try:
+            work(*arguments)
+        except (RecipeError, StateError) as error:
+            failure = error
+    found = ranks.collect(failure)[0]
+    if isinstance(found, Exception):
+        raise found
+
+
 @contextmanager
 def joined(device: str = "auto") -> Iterator[Ranks]:
-    """Join the run that `torchrun` started, or be a run of one process.
+    """Join the process group that `torchrun` started; without torchrun the run is this process alone.
 
-    Each process takes the GPU of its local rank and NCCL, or the CPU and gloo where there is none (`device`: `auto`,
-    `cpu`, `cuda`).
+    `device` is `auto`, `cpu` or `cuda`. On a GPU each process takes the one of its local rank, and NCCL; on CPU, gloo.
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())

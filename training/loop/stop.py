@@ -1,10 +1,14 @@
-"""Stopping a run by signal."""
+"""How a run ends before its last step: by a signal, or because it cannot go on."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+class TrainingStopped(RuntimeError):
+    """The run cannot go on; the message says why. The last saved state is kept."""
 
 
 class Stop:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.loop.progress import EPOCHS, read_lines
+from training.loop.metrics import EPOCHS, read_lines
 from training.loop.ranks import Ranks
 from training.loop.run import train
 from training.recipe import Freeze, Recipe, RecipeError

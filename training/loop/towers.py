@@ -1,4 +1,4 @@
-"""CLAP as it is trained: both encoders and the temperature in one forward pass, parts of it frozen."""
+"""CLAP as it is trained: both encoders and the temperature in one forward pass, with parts of it frozen."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from model.clap import Clap
 from model.cnn14 import ConvBlock
 from model.mobilenet import InvertedResidual
 from model.text import Tokens
+from training.loop.ranks import Ranks
+from training.recipe import Recipe, RecipeError
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -22,8 +25,8 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 class Towers(nn.Module):
     """Windows [b, samples], token ids [b, tokens] -> normalised embeddings [b, d], [b, d], and the scale.
 
-    A frozen encoder's base takes no gradient, keeps its batch-norm statistics and drops nothing out; its projection
-    is still trained (the paper's table 2).
+    A frozen encoder's base gets no gradient and stays in evaluation mode: batch-norm statistics do not change and
+    dropout is off. Its projection is still trained, as in the paper's table 2.
     """
 
     def __init__(self, clap: Clap, freeze_audio: bool = False, freeze_text: bool = False) -> None:
@@ -34,7 +37,7 @@ class Towers(nn.Module):
             self.frozen.append(clap.audio_encoder.base)
         if freeze_text:
             self.frozen.append(clap.caption_encoder.base)
-        for module in (*self.frozen, *idle(clap)):
+        for module in (*self.frozen, *unused_heads(clap)):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Towers:
@@ -47,8 +50,8 @@ class Towers(nn.Module):
         return self.clap.embed_audio(windows), self.clap.embed_text(tokens), self.clap.logit_scale.exp()
 
 
-def idle(clap: Clap) -> Iterator[nn.Module]:
-    """Heads that a contrastive loss does not reach; DDP would wait for their gradients."""
+def unused_heads(clap: Clap) -> Iterator[nn.Module]:
+    """Heads that the contrastive loss does not use; DDP would wait for their gradients."""
     unreached: list[tuple[nn.Module, str]] = [
         (clap.audio_encoder.base, "fc_audioset"),
         (clap.audio_encoder.base, "classifier"),
@@ -61,9 +64,26 @@ def idle(clap: Clap) -> Iterator[nn.Module]:
             yield head
 
 
+def distribute(towers: Towers, recipe: Recipe, ranks: Ranks) -> Towers | DistributedDataParallel:
+    """The towers in DDP where there are several ranks, with what the recipe says of batch norm and activations.
+
+    Raises RecipeError where batch norm cannot be synchronised.
+    """
+    if recipe.activation_checkpointing:
+        checkpoint_activations(towers.clap)
+    if ranks.world == 1:
+        return towers
+    if recipe.sync_batch_norm:
+        if ranks.device.type != "cuda":
+            raise RecipeError("sync_batch_norm works on GPUs only (a limit of torch)")
+        nn.SyncBatchNorm.convert_sync_batchnorm(towers.clap.audio_encoder)
+    devices = [ranks.device.index] if ranks.device.type == "cuda" else None
+    return DistributedDataParallel(towers, device_ids=devices, gradient_as_bucket_view=True)
+
+
 @contextmanager
-def kept_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch-norm statistics are afterwards what they were before: a second look at a batch is not counted."""
+def unchanged_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside the block forward passes do not change batch-norm statistics, so a batch computed twice counts once."""
     buffers = [
         buffer
         for part in module.modules()
@@ -82,7 +102,7 @@ def kept_statistics(module: nn.Module) -> Iterator[None]:
 def checkpoint_activations(clap: Clap) -> None:
     """Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, the same gradients.
 
-    Dropout is replayed, and the second pass leaves batch-norm statistics alone.
+    The second pass draws the same dropout masks and does not change batch-norm statistics.
     """
     for module in clap.audio_encoder.base.modules():
         if isinstance(module, ConvBlock | InvertedResidual):
@@ -95,7 +115,7 @@ def _recomputed(module: nn.Module) -> Callable[..., Tensor]:
     forward = module.forward
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), kept_statistics(module)
+        return nullcontext(), unchanged_statistics(module)
 
     @wraps(forward)
     def recomputed(*inputs: Any, **options: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an epoch is worth: loss and retrieval on held-out pairs, zero-shot figures on tasks."""
+"""Validation after each epoch: loss and retrieval on held-out pairs, zero-shot figures on tasks."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
+from evaluation.embeddings import Cancelled, TooFewRead
 from evaluation.tasks import NAMED, DataSet, LayoutError
 from evaluation.zero_shot import evaluate
 from model.checkpoint import Checkpoint
 from model.clap import Clap
 from model.text import Tokenizer
-from training.data.loader import Batch, Collate, Segments, one_thread
+from training.data.loader import Segments, every_segment
 from training.data.manifest import Captioned
-from training.data.sampler import Draw
 from training.loop.loss import ContrastiveLoss
 from training.loop.ranks import Ranks
-from training.recipe import RecipeError
+from training.loop.stop import Stop, TrainingStopped
+from training.recipe import Recipe, RecipeError
 
 BATCH = 32
 RECALL_AT = (1, 5, 10)
 
+Arrays = list[npt.NDArray[np.float32]]
+
 
 @dataclass(frozen=True)
-class Judgement:
-    """`loss` and `recalls` are empty without held-out pairs, `zero_shot` (each task's own metric) without tasks."""
+class ValidationResult:
+    """`loss` is None and `recalls` empty without held-out pairs; `zero_shot` has each task's own metric."""
 
     loss: float | None = None
     recalls: dict[str, float] = field(default_factory=dict)
@@ -39,14 +41,14 @@ class Judgement:
 
     @property
     def score(self) -> float | None:
-        """Higher is better: the mean zero-shot figure; minus the loss where there are no tasks."""
+        """Higher is better: the mean zero-shot figure; without tasks, minus the loss."""
         if self.zero_shot:
             return float(np.mean(list(self.zero_shot.values())))
         return None if self.loss is None else -self.loss
 
 
 def open_tasks(tasks: Sequence[str], path: Path | None) -> list[DataSet]:
-    """Raises RecipeError for a task that is unknown, or whose data set is not there."""
+    """Raises RecipeError for an unknown task, or one whose data set is not in `path`."""
     data_sets = []
     for name in tasks:
         if name not in NAMED:
@@ -59,72 +61,71 @@ def open_tasks(tasks: Sequence[str], path: Path | None) -> list[DataSet]:
 
 
 class Validator:
-    """Judges a model; the work is shared by the ranks, and each of them has the result."""
+    """Validates a model. The ranks share the work, and each of them gets the whole result."""
 
     def __init__(
-        self,
-        clips: Sequence[Captioned],
-        tasks: Sequence[str],
-        tasks_path: Path | None,
-        tokenizer: Tokenizer,
-        clap: Clap,
-        ranks: Ranks,
-        batch: int,
-        workers: int = 0,
+        self, recipe: Recipe, data: Path, clips: Sequence[Captioned], clap: Clap, tokenizer: Tokenizer, ranks: Ranks
     ) -> None:
-        self.tasks = open_tasks(tasks, tasks_path)
-        self.tokenizer, self.clap, self.ranks, self.batch = tokenizer, clap, ranks, batch
-        self.pairs: DataLoader[Batch] | None = None
+        """`clips` are the held-out recordings; the tasks are those of the recipe."""
+        settings = recipe.validation
+        self.tasks = open_tasks(settings.tasks, None if settings.tasks_path is None else data / settings.tasks_path)
+        self.clap, self.tokenizer, self.ranks, self.batch = clap, tokenizer, ranks, recipe.batch
+        self.pairs = None
         if clips:
             segments = Segments(clips, clap.config.front_end, seed=0)
-            mine = [Draw(0, pair) for pair in range(len(segments))][ranks.rank :: ranks.world]
-            self.pairs = DataLoader(
-                segments,
-                batch_sampler=[mine[first : first + BATCH] for first in range(0, len(mine), BATCH)],
-                collate_fn=Collate(tokenizer, clips),
-                num_workers=workers,
-                multiprocessing_context="forkserver" if workers else None,
-                worker_init_fn=one_thread,
-                persistent_workers=workers > 0,
-            )
+            rows = range(len(segments))[ranks.rank :: ranks.world]
+            self.pairs = every_segment(segments, rows, tokenizer, BATCH, recipe.loading.workers)
 
-    def judge(self) -> Judgement:
-        """The model is left in the mode it was in."""
+    def validate(self, stop: Stop) -> ValidationResult | None:
+        """None, soon, where a rank wants to stop. The model is left in the mode it was in."""
         training = self.clap.training
         self.clap.eval()
         try:
-            loss, recalls = self._retrieval()
-            return Judgement(loss, recalls, self._zero_shot())
+            pairs, zero_shot = self._embed_pairs(stop), self._zero_shot(stop)
         finally:
             self.clap.train(training)
+        parts = self.ranks.collect(None if stop.wanted else (pairs, zero_shot))
+        if any(part is None for part in parts):
+            return None
+        found = cast("list[tuple[Arrays, dict[str, float]]]", parts)
+        loss, recalls = self._retrieval([pairs for pairs, _ in found if pairs])
+        figures = {name: figure for _, figures in found for name, figure in figures.items()}
+        return ValidationResult(loss, recalls, {row.task.name: figures[row.task.name] for row in self.tasks})
 
-    def _zero_shot(self) -> dict[str, float]:
+    def _zero_shot(self, stop: Stop) -> dict[str, float]:
+        """Figures of this rank's share of the tasks, by their names."""
         model = Checkpoint(Path(), self.clap.config, self.clap, self.tokenizer, fingerprint="")
-        mine = {
-            data_set.task.name: evaluate(model, data_set).figure
-            for number, data_set in enumerate(self.tasks)
-            if number % self.ranks.world == self.ranks.rank
-        }
-        found: dict[str, float] = {}
-        for part in self.ranks.collect(mine):
-            found |= cast("dict[str, float]", part)
-        return {data_set.task.name: found[data_set.task.name] for data_set in self.tasks}
+        try:
+            return {
+                data_set.task.name: evaluate(model, data_set, cancelled=lambda: stop.wanted).figure
+                for data_set in self.tasks[self.ranks.rank :: self.ranks.world]
+            }
+        except Cancelled:
+            return {}
+        except TooFewRead as error:
+            raise TrainingStopped(f"validation.tasks: {error}") from None
 
     @torch.inference_mode()
-    def _retrieval(self) -> tuple[float | None, dict[str, float]]:
-        if self.pairs is None:
-            return None, {}
+    def _embed_pairs(self, stop: Stop) -> Arrays:
+        """Audio and text embeddings [n, d], recordings and captions [n] of this rank's share of the held-out pairs."""
         parts = []
-        for batch in self.pairs:
+        for batch in self.pairs or ():
+            if stop.wanted:
+                break
             there = batch.to(self.ranks.device)
             audio, text = self.clap.embed_audio(there.windows), self.clap.embed_text(there.tokens)
             parts.append([part.cpu().numpy() for part in (audio, text, batch.recordings, batch.captions)])
-        mine = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        every = [cast("list[npt.NDArray[np.float32]]", part) for part in self.ranks.collect(mine) if part]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    @torch.inference_mode()
+    def _retrieval(self, parts: list[Arrays]) -> tuple[float | None, dict[str, float]]:
+        """Loss and recalls over the pairs of all ranks."""
+        if not parts:
+            return None, {}
         audio, text, recordings, captions = (
-            torch.from_numpy(np.concatenate(column)) for column in zip(*every, strict=True)
+            torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True)
         )
-        # In the order of ranks a recording's captions lie apart; whatever their number, the order is now the same.
+        # Sorted, so that the result does not depend on the number of ranks.
         order = torch.from_numpy(np.lexsort((captions.numpy(), recordings.numpy())))
         audio, text, recordings, captions = audio[order], text[order], recordings[order], captions[order]
         scale = self.clap.scale.float().cpu()
@@ -132,7 +133,7 @@ class Validator:
 
 
 def batched_loss(audio: Tensor, text: Tensor, scale: Tensor, recordings: Tensor, captions: Tensor, batch: int) -> float:
-    """The training loss over batches of the training size, so that the two can be compared."""
+    """The mean loss over batches of the training size, so that it can be compared with the training loss."""
     shuffled = torch.randperm(len(audio), generator=torch.Generator().manual_seed(0))
     rows = [part for part in shuffled.split(batch) if len(part) == min(batch, len(audio))]
     loss = ContrastiveLoss()
@@ -140,7 +141,7 @@ def batched_loss(audio: Tensor, text: Tensor, scale: Tensor, recordings: Tensor,
 
 
 def recalls(audio: Tensor, text: Tensor, recordings: Tensor) -> dict[str, float]:
-    """Retrieval among pairs [n, d], [n, d] of `recordings` [n]: the share found among the first 1, 5 and 10.
+    """Recall at 1, 5 and 10 among pairs [n, d], [n, d] of `recordings` [n].
 
     Text to audio: a caption finds its recording among all recordings. Audio to text: a recording finds one of its
     captions among all captions.
@@ -155,6 +156,6 @@ def recalls(audio: Tensor, text: Tensor, recordings: Tensor) -> dict[str, float]
 
 
 def _rank_of_best(similarity: Tensor, own: Tensor) -> Tensor:
-    """How many wrong columns are as near as the nearest right one, for each row."""
+    """For each row, how many wrong columns are at least as near as the nearest right one."""
     best = similarity.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)
     return ((similarity >= best) & ~own).sum(dim=1)

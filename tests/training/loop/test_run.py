@@ -17,7 +17,8 @@ from evaluation.zero_shot import evaluate
 from model.checkpoint import load
 from tests.training.recordings import tiny_recipe, write_tasks
 from training.data.manifest import ManifestError
-from training.loop.run import TrainingStopped, train
+from training.loop.run import train
+from training.loop.stop import TrainingStopped
 from training.recipe import RecipeError
 from training.start.start import build
 

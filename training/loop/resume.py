@@ -1,0 +1,91 @@
+"""A run's state: what is saved beside the weights, and the checks before a run resumes from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.data.corpus import Corpus
+from training.loop.ranks import Ranks
+from training.loop.state import StateError, Stateful, States, capture, restore
+from training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """How far a run is, apart from weights and optimiser."""
+
+    step: int = 0
+    epochs_validated: int = 0
+    best: float | None = None
+    epoch_loss: float = 0.0
+    """The sum of the losses of the epoch's steps so far."""
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunStates:
+    """The states of a run of `recipe` on `corpus`."""
+
+    states: States
+    parts: Mapping[str, Stateful]
+    recipe: Recipe
+    corpus: Corpus
+    ranks: Ranks
+
+    def save(self, progress: Progress) -> None:
+        """Raises StateError where the disk is full or gone."""
+        about = {
+            "progress": vars(progress),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "corpus": self.corpus.fingerprint,
+            "world": self.ranks.world,
+        }
+        self.states.save(progress.step, capture(self.parts) | about)
+
+    def resume(self) -> Progress:
+        """Load the newest state into the parts, the same on every rank.
+
+        Raises StateError where the state belongs to another recipe or other data.
+        """
+        saved = self.states.latest()
+        steps = self.ranks.collect(None if saved is None else saved[0])
+        run = self.states.folder.parent
+        if len(set(steps)) > 1:
+            raise StateError(f"ranks see different states in {self.states.folder}: all nodes must share the folder")
+        if saved is None:
+            return Progress()
+        step, state = saved
+        if changed := differences(state["recipe"], self.recipe.model_dump(mode="json")):
+            raise StateError(
+                f"the run in {run} was started with another recipe ({', '.join(changed)}); "
+                "restore the recipe, or train into another folder"
+            )
+        if state["corpus"] != self.corpus.fingerprint:
+            raise StateError(f"the run in {run} was started with other training data")
+        if state["world"] != self.ranks.world:
+            log.warning(
+                "the run was on %d ranks and resumes on %d: the batches are the same, dropout masks and batch-norm "
+                "groups differ",
+                state["world"],
+                self.ranks.world,
+            )
+        restore(self.parts, state)
+        log.info("resuming after step %d", step)
+        return Progress(**state["progress"])
+
+
+def differences(before: Any, now: Any, place: str = "") -> list[str]:
+    """Where two recipes differ, as `optimiser.learning_rate: 0.001, now 0.01`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [
+            found
+            for key in keys
+            for found in differences(before.get(key), now.get(key), f"{place}.{key}" if place else key)
+        ]
+    return [] if before == now else [f"{place}: {before}, now {now}"]
