@@ -66,7 +66,7 @@ class RunStates:
                 "restore the recipe, or train into another folder"
             )
         if state["corpus"] != self.corpus.fingerprint:
-            raise StateError(f"the run in {run} was started with other training data")
+            raise StateError(f"the training data is not what the run in {run} was started with")
         if state["world"] != self.ranks.world:
             log.warning(
                 "the run was on %d ranks and resumes on %d: the batches are the same, dropout masks and batch-norm "

@@ -64,7 +64,7 @@ def test_two_ranks_with_one_shard_stop_on_a_signal_and_one_rank_goes_on(
     [step] = States(tmp_path / "run" / "states", 2).steps()[-1:]
     assert step == len(lines(tmp_path))
     assert train(recipe, tmp_path, tmp_path / "run", stop_after=step + 1).step == step + 1
-    assert "on 2 ranks and goes on on 1" in caplog.text
+    assert "on 2 ranks and resumes on 1" in caplog.text
 
 
 def test_too_many_broken_files_stop_every_rank(tmp_path: Path) -> None:
