@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +19,8 @@ from tests.training.recordings import write_manifest, write_recordings
 from training.data.loader import Batch, Segments, batches, caption_key
 from training.data.manifest import Captioned, read_manifest
 from training.data.sampler import Batches, Draw
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -69,3 +77,81 @@ def test_pairs_of_one_recording_or_caption_share_a_key(tmp_path: Path, tokenizer
     assert sorted(batch.recordings.tolist()) == [0, 0, 1, 1]
     assert len(set(batch.captions.tolist())) == 3
     assert caption_key("a dog") == caption_key("A Dog") != caption_key("a cat")
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.training.data.test_loader import from_worker_processes
+if __name__ == "__main__":
+    from_worker_processes(Path(sys.argv[1]))
+"""
+
+
+def from_worker_processes(folder: Path) -> None:
+    """Read six batches of 29 MiB by a worker; a file in `folder` notes each."""
+    front_end = TINY.front_end.model_copy(update={"window_s": 30.0})
+    clips = read_manifest(write_recordings(folder / "data", 64))
+    tokenizer = Tokenizer(write_tokenizer(folder / "vocabulary"), 16)
+    segments = Segments(clips, front_end, seed=1)
+    for number, batch in enumerate(batches(segments, Batches(64, 32, 100, 1), tokenizer, 1, 2)):
+        (folder / f"{number}.batch").write_text(str(tuple(batch.windows.shape)))
+        if number == 5:
+            break
+        time.sleep(0.2)
+
+
+def script(*command: str, folder: Path) -> subprocess.Popen[bytes]:
+    (folder / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    run = [*command, sys.executable, "-W", "ignore", str(folder / "script.py"), str(folder)]
+    return subprocess.Popen(run, cwd=ROOT, env=environment)
+
+
+@pytest.mark.timeout(300)
+def test_batches_larger_than_dev_shm_are_read(tmp_path: Path) -> None:
+    private = ["unshare", "--mount", "sh", "-c"]
+    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*private, mount], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("needs the right to mount a small tmpfs over /dev/shm in a mount namespace of its own (root)")
+    with script(*private, f'{mount} && exec "$@"', "sh", folder=tmp_path) as process:
+        assert process.wait(240) == 0
+    assert (tmp_path / "5.batch").read_text() == "(32, 240000)"
+
+
+@pytest.mark.timeout(300)
+def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    with script(folder=tmp_path) as process:
+        until(lambda: (tmp_path / "0.batch").exists() or process.poll() is not None, 200)
+        family = descendants(process.pid)
+        assert len(family) >= 3  # the resource tracker, the fork server and a worker
+        process.kill()
+    until(lambda: not any(map(lives, family)), 60)
+
+
+def descendants(pid: int) -> list[int]:
+    parents = {int(path.parent.name): int(fields(path)[1]) for path in Path("/proc").glob("[0-9]*/stat")}
+    children = [child for child, parent in parents.items() if parent == pid]
+    return children + [one for child in children for one in descendants(child)]
+
+
+def fields(stat: Path) -> list[str]:
+    """The fields of a process' status from its state letter on; those of a dead process where it is gone."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ["X", "0"]
+
+
+def lives(pid: int) -> bool:
+    return fields(Path(f"/proc/{pid}/stat"))[0] not in "XZ"
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
