@@ -1,4 +1,4 @@
-"""`anysound evaluate`: which data sets, which protocols, and where the report goes."""
+"""The command `anysound evaluate`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from evaluation.task import LayoutError
 from evaluation.tasks import NAMED, SUITES, TASKS
 from evaluation.zero_shot import zero_shot
 from model.checkpoint import DEFAULT, Checkpoint, CheckpointError, load
+from model.hub import resolve
 from model.memory import keep_freed_memory
 from model.prompts import check_template
 
@@ -41,7 +42,7 @@ err = Console(stderr=True, markup=False, highlight=False)
 
 
 def fail(message: str) -> typer.Exit:
-    """Say why on stderr; raise the result to end with status 2."""
+    """Print `message` to stderr; raise the result to end with status 2."""
     err.print(message, style="red", soft_wrap=True)
     return typer.Exit(2)
 
@@ -52,35 +53,44 @@ def warn(message: str) -> None:
 
 @app.command()
 def evaluate(
-    data: Annotated[list[Path], typer.Option(help="A data set, or a folder of data sets; may be given several times.")],
+    data: Annotated[list[Path], typer.Option(help="Folder of a data set, or of several. Can be given more than once.")],
     task: Annotated[
-        list[str] | None, typer.Option(help="A task; give it once for each. All data sets that are there if absent.")
+        list[str] | None,
+        typer.Option(help="A task. Can be given more than once. Default: all whose data set is found."),
     ] = None,
     suite: Annotated[
-        str | None, typer.Option(help="`paper`: the sixteen tasks; those that are not there are named.")
+        str | None, typer.Option(help="`paper`: the paper's sixteen tasks. Missing data sets are reported.")
     ] = None,
     template: Annotated[
-        list[str] | None, typer.Option(help="Prompt with one {label}; several are averaged. Each task's own if absent.")
+        list[str] | None, typer.Option(help="Prompt with one {label}. Several are averaged. Default: the task's own.")
     ] = None,
     probes: Annotated[
-        list[str] | None, typer.Option("--probe", help=f"Also a supervised figure: {', '.join(PROBES)}.")
+        list[str] | None, typer.Option("--probe", help=f"Also measure a supervised protocol: {', '.join(PROBES)}.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How often a probe is trained; the spread is reported.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Training runs per probe; mean and standard deviation are reported.")
+    ] = 3,
     prompts: Annotated[
-        bool, typer.Option("--prompts", help="Also the prompt study: other words round the label.")
+        bool, typer.Option("--prompts", help="Also run the paper's prompt study: other prompt templates.")
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="Write report.md, report.json and report.html there.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where embeddings are kept; ~/.cache/anysound if absent.")] = None,
-    keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep embeddings for the next run.")] = True,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; the best there is if absent.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder to write report.md, report.json and report.html to.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the embedding cache. Default: ~/.cache/anysound.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep embeddings in the cache for later runs.")] = True,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda if there is a GPU, else cpu.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     model: Annotated[
-        Path | None, typer.Option("--model", help="A checkpoint directory; the bundled one if absent.")
+        str | None, typer.Option("--model", help="A checkpoint directory or a hub id. Default: the bundled checkpoint.")
     ] = None,
 ) -> None:
     """Measure a checkpoint on data sets in their official layouts, with the paper's prompts and metrics.
 
-    Embeddings are kept, so a stopped run goes on and another protocol costs no second listening.
+    Embeddings are cached: a stopped run resumes, and another protocol does not encode the recordings again.
     """
     names = chosen(task, suite)
     check(data, template, probes)
@@ -93,7 +103,7 @@ def evaluate(
         for name in names:
             try:
                 if name in CAPTION_SETS:
-                    captioned.append(heard_captions(checkpoint, encoder, store, name, data))
+                    captioned.append(measured_retrieval(checkpoint, encoder, store, name, data))
                 else:
                     tasks.append(measured(encoder, store, name, data, template, probes or [], seeds, prompts))
             except LayoutError as error:
@@ -120,7 +130,7 @@ def evaluate(
 
 
 def chosen(task: list[str] | None, suite: str | None) -> list[str]:
-    """The tasks asked for, in the suite's order."""
+    """The names of the tasks to evaluate; those of a suite in its order."""
     if suite is not None and suite not in SUITES:
         raise fail(f"unknown suite {suite}; there is {', '.join(SUITES)}")
     if unknown := [name for name in task or () if name not in NAMES]:
@@ -143,9 +153,10 @@ def check(data: list[Path], templates: list[str] | None, probes: list[str] | Non
         raise fail(f"unknown probe {unknown[0]}; there are {', '.join(PROBES)}")
 
 
-def opened(folder: Path | None) -> Checkpoint:
+def opened(model: str | None) -> Checkpoint:
+    """The bundled checkpoint, one in a directory, or one fetched by its hub id."""
     try:
-        return load(folder or DEFAULT)
+        return load(resolve(model) if model else DEFAULT)
     except CheckpointError as error:
         raise fail(str(error)) from None
 
@@ -160,7 +171,7 @@ def measured(
     seeds: int,
     prompts: bool,
 ) -> TaskReport:
-    """All that is asked of one task. Raises LayoutError and TooFewRead."""
+    """All figures of one task that were asked for. Raises LayoutError and TooFewRead."""
     data_set = NAMED[name].open(*data)
     checkpoint = encoder.checkpoint
     with bar(data_set.task.title) as progress:
@@ -192,7 +203,9 @@ def measured(
         )
 
 
-def heard_captions(checkpoint: Checkpoint, encoder: Encoder, store: Store, name: str, data: list[Path]) -> Retrieval:
+def measured_retrieval(
+    checkpoint: Checkpoint, encoder: Encoder, store: Store, name: str, data: list[Path]
+) -> Retrieval:
     """Retrieval figures of one caption set. Raises LayoutError and TooFewRead."""
     found = CAPTION_SETS[name].open(*data)
     with bar(found.task.title) as progress:

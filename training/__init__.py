@@ -1,1 +1,1 @@
-"""Making checkpoints: pairs, captions from a tagger, the contrastive loss, the loop and its recipes."""
+"""Training checkpoints: data, the training loop, starting weights, captions from a tagger, the bundled checkpoint."""

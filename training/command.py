@@ -1,4 +1,4 @@
-"""`anysound train …`: each command imports only what it needs."""
+"""The commands `anysound train`. Each imports only what it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(help="Train checkpoints.", no_args_is_help=True)
 err = Console(stderr=True, markup=False, highlight=False)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A YAML file; see training/recipes.")]
-DataOption = Annotated[Path, typer.Option(help="The folder that the recipe's paths are relative to.")]
+DataOption = Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")]
 
 
 def fail(message: str) -> typer.Exit:
@@ -35,7 +35,7 @@ def log_to_stderr(leader: bool = True) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What a user can mend is said in a line, with status 2; anything else is a bug and keeps its traceback."""
+    """Errors of the user's input are printed in one line, with exit status 2; a bug keeps its traceback."""
     from training.data.manifest import ManifestError
     from training.loop.state import StateError
     from training.loop.stop import TrainingStopped
@@ -50,14 +50,14 @@ def explained() -> Iterator[None]:
 @app.command()
 def run(
     recipe: RecipeArgument,
-    out: Annotated[Path, typer.Option(help="The run's folder. A run that was stopped there goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run. A stopped run in it is resumed.")],
     data: DataOption = Path(),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Train a recipe: alone, or on every process that torchrun starts.
+    """Train a recipe, in one process or on every process of torchrun.
 
-    `torchrun --nproc-per-node 8 -m anysound train run RECIPE --out RUN`. SIGTERM saves the state and ends with status
-    0; the same command then goes on.
+    With torchrun: `torchrun --nproc-per-node 8 -m anysound train run RECIPE --out RUN`. SIGTERM and Ctrl-C save the
+    state and exit with status 0; the same command resumes the run.
     """
     from training.loop.ranks import joined
     from training.loop.run import train
@@ -74,12 +74,12 @@ def run(
 
 @app.command()
 def shards(
-    source: Annotated[Path, typer.Argument(help="A manifest (.jsonl, .csv), or a recipe, whose data is packed.")],
-    out: Annotated[Path, typer.Option(help="The folder of the shards.")],
+    source: Annotated[Path, typer.Argument(help="A manifest (.jsonl, .csv, .tsv), or a recipe whose data to pack.")],
+    out: Annotated[Path, typer.Option(help="Folder of the shards.")],
     data: DataOption = Path(),
-    samples: Annotated[int, typer.Option(min=1, help="Recordings a shard.")] = 1_000,
+    samples: Annotated[int, typer.Option(min=1, help="Recordings per shard.")] = 1_000,
 ) -> None:
-    """Pack recordings and captions into WebDataset tar shards, mono FLAC."""
+    """Pack recordings (as mono FLAC) and captions into WebDataset tar shards."""
     from training.data.corpus import read_source
     from training.data.manifest import read_manifest
     from training.data.shards import write_shards
@@ -99,13 +99,15 @@ def shards(
 
 @app.command()
 def caption(
-    folder: Annotated[Path, typer.Argument(help="Recordings, in any depth of folders.")],
-    tagger: Annotated[Path, typer.Option(help="EfficientAT mn04 weights, audioset_class_labels.csv beside them.")],
-    out: Annotated[Path | None, typer.Option(help="FOLDER/manifest.jsonl if absent.")] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability from which on a class is named.")] = 0.15,
-    captions: Annotated[int, typer.Option(min=1, help="Wordings a recording.")] = 2,
+    folder: Annotated[Path, typer.Argument(help="Folder of recordings; subfolders are searched.")],
+    tagger: Annotated[
+        Path, typer.Option(help="EfficientAT mn04 weights, with audioset_class_labels.csv in the same folder.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Manifest to write. Default: FOLDER/manifest.jsonl.")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest probability of a class that is named.")] = 0.15,
+    captions: Annotated[int, typer.Option(min=1, help="Captions per recording.")] = 2,
 ) -> None:
-    """Caption recordings by what a tagger hears in them: unlabelled audio becomes a manifest to train on."""
+    """Write a training manifest for unlabelled recordings: a tagger's classes become captions."""
     from training.tagging.caption import Captioning, recordings, write_manifest
     from training.tagging.caption import caption as captioned
     from training.tagging.tagger import class_labels
@@ -116,10 +118,10 @@ def caption(
         if not path.exists():
             raise fail(f"there is no {path}")
     if not recordings(folder):
-        raise fail(f"{folder} holds no recording")
+        raise fail(f"{folder} contains no recording")
     manifest = out or folder / "manifest.jsonl"
     if manifest.parent.resolve() != folder.resolve():
-        raise fail(f"{manifest} must lie in {folder}: a manifest's paths are relative to its own folder")
+        raise fail(f"{manifest} must be in {folder}: a manifest's paths are relative to its own folder")
     rows = captioned(folder, tagger, labels, Captioning(threshold=threshold, captions=captions))
     written, left_out = write_manifest(rows, manifest)
     typer.echo(f"{manifest}: {written} recordings captioned, {left_out} left out")
@@ -128,12 +130,12 @@ def caption(
 @app.command()
 def table2(
     recipe: RecipeArgument,
-    out: Annotated[Path, typer.Option(help="The folder of the runs; finished ones are not trained again.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs. Finished runs are not repeated.")],
     data: DataOption = Path(),
-    seeds: Annotated[int, typer.Option(min=1, help="Runs a row.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per row.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """The paper's table 2: train with either, both or none of the encoders frozen, and print zero-shot figures."""
+    """The paper's table 2: train with either, both or neither encoder frozen, and print zero-shot figures."""
     from rich.table import Table
 
     from training.loop.ranks import joined

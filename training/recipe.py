@@ -1,6 +1,6 @@
-"""A recipe: all that decides a training run, typed and checked whole before the first step.
+"""A recipe: the typed description of a training run, checked completely before the first step.
 
-Paths in a recipe are relative to the data folder that the command is given.
+Paths in a recipe are relative to the command's data folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class RecipeError(ValueError):
 
 
 class Layout(Frozen):
-    """A data set in its official layout. `splits` are the reader's defaults where absent."""
+    """A data set in its official layout. `splits`: the reader's defaults if unset."""
 
     kind: Literal["fsd50k", "clotho", "audiocaps", "macs"]
     path: Path
@@ -49,9 +49,9 @@ Source = Annotated[Layout | Manifest | Shards, Field(discriminator="kind")]
 
 
 class Validation(Frozen):
-    """What every epoch is judged by: loss and retrieval on held-out pairs, zero-shot accuracy on tasks.
+    """What each epoch is validated on: loss and retrieval on held-out pairs, zero-shot figures on tasks.
 
-    `hold_out` is a share of the training recordings, chosen by their names; `data` are further recordings.
+    `hold_out`: the share of the training recordings to hold out, chosen by their names. `data`: further recordings.
     """
 
     hold_out: float = Field(0.0, ge=0, lt=1)
@@ -67,10 +67,11 @@ class Validation(Frozen):
 
 
 class Head(Frozen):
-    """How the projections follow from the class head of EfficientAT's weights (training/start/head.py).
+    """How the projections are initialised from the class head of EfficientAT's weights (training/start/head.py).
 
-    `recordings`: how many are listened to at most; `shrinkage`: the share of the mean variance that is added to their
-    covariance; `captions`: how much a caption weighs beside a phrase of a class; `steps` of the text projection.
+    `recordings`: at most so many are encoded. `shrinkage`: the share of the mean variance that is added to the diagonal
+    of their covariance. `captions`: the weight of a caption relative to a phrase of a class. `steps`: training steps of
+    the text projection.
     """
 
     recordings: int = Field(8_192, ge=2)
@@ -80,11 +81,10 @@ class Head(Frozen):
 
 
 class Start(Frozen):
-    """Where weights come from: PANNs' or EfficientAT's audio weights, a transformers folder, a whole checkpoint.
+    """The weights to start from: PANNs' or EfficientAT's audio weights, a transformers folder, a whole checkpoint.
 
-    `head`: the projections too begin with what the tagger in `audio` knows, its 527 classes.
-    `text` is a folder with a tokenizer and, unless `text_weights` is false, `model.safetensors`; a text encoder that
-    a package carries needs none.
+    `head`: initialise the projections from the class head in `audio`. `text`: a folder with a tokenizer and, unless
+    `text_weights` is false, `model.safetensors`; not needed for a text encoder that a Python package contains.
     """
 
     audio: Path | None = None
@@ -100,7 +100,7 @@ class Freeze(Frozen):
 
 
 class Optimiser(Frozen):
-    """`audio` and `text` multiply the rate of the encoders' bases; projections and temperature take the full one."""
+    """`audio` and `text`: factors of the learning rate of the encoders' bases; projections and temperature have 1."""
 
     kind: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
@@ -135,7 +135,7 @@ ScheduleConfig = Annotated[Plateau | Cosine, Field(discriminator="kind")]
 
 
 class Loading(Frozen):
-    """`workers` processes a rank, each `prefetch` batches ahead; a run stops above a share of `max_broken` files."""
+    """`workers`: processes per rank, each `prefetch` batches ahead. `max_broken`: allowed share of unreadable files."""
 
     workers: int = Field(2, ge=0)
     prefetch: int = Field(4, ge=1)
@@ -143,14 +143,14 @@ class Loading(Frozen):
 
 
 class Saving(Frozen):
-    """A state to resume from every `every_steps` steps and at the end of each epoch; the last `keep` stay."""
+    """A state is saved every `every_steps` steps and at the end of each epoch; the newest `keep` stay."""
 
     every_steps: int | None = Field(None, ge=1)
     keep: int = Field(2, ge=1)
 
 
 class Recipe(Frozen):
-    """`batch` is the global one: every rank takes an equal share of it, in `accumulation` chunks."""
+    """`batch` counts all ranks: each takes an equal share, in `accumulation` chunks."""
 
     seed: int = Field(0, ge=0)
     data: tuple[Source, ...] = Field(min_length=1)
@@ -175,7 +175,7 @@ class Recipe(Frozen):
     @model_validator(mode="after")
     def _sizes(self) -> Recipe:
         if self.batch % self.accumulation:
-            raise ValueError(f"batch {self.batch} does not fall into {self.accumulation} equal chunks")
+            raise ValueError(f"batch {self.batch} cannot be split into {self.accumulation} equal chunks")
         if self.start.head is not None:
             self._check_head()
         if self.start.text is None and self.checkpoint.text_encoder.package is None and self.start.checkpoint is None:
@@ -190,10 +190,7 @@ class Recipe(Frozen):
             raise ValueError("start.head needs an mlp with hardswish as audio_projection and an mlp as text_projection")
 
     def check(self, data: Path, world: int) -> None:
-        """Everything that is not in the recipe itself: paths, and whether `world` ranks can share a batch.
-
-        Raises RecipeError.
-        """
+        """Raises RecipeError where a data path does not exist, or `world` ranks cannot share a batch equally."""
         if self.batch % (world * self.accumulation):
             raise RecipeError(
                 f"a batch of {self.batch} cannot be shared equally by {world} ranks in {self.accumulation} chunks each"
@@ -207,7 +204,7 @@ class Recipe(Frozen):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Raises RecipeError naming the first member that is unknown, missing or out of bounds."""
+    """Read a YAML file. Raises RecipeError naming the first member that is unknown, missing or out of range."""
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

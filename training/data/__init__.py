@@ -1,1 +1,1 @@
-"""From manifests, data sets and shards to batches."""
+"""Training data: manifests, data sets and shards; sampling; batches."""

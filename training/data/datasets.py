@@ -11,7 +11,7 @@ import yaml
 
 from training.data.manifest import Captioned, ManifestError, clean
 
-# The parser in C reads MACS's 17,000 captions in a second, the one in Python in half a minute.
+# The C parser reads MACS's 17,000 captions in a second; the Python parser takes half a minute.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 CLOTHO_SPLITS = ("development", "validation", "evaluation")
@@ -35,14 +35,14 @@ def fsd50k(root: Path, splits: Sequence[str] = ("train",)) -> list[Captioned]:
             continue
         about = info.get(row["fname"])
         if about is None:
-            raise ManifestError(f"{info_path} says nothing of the clip {row['fname']} of dev.csv")
+            raise ManifestError(f"{info_path} has no entry for the clip {row['fname']} of dev.csv")
         if caption := clean([f"{about.get('title', '')} {about.get('description', '')}"]):
             clips.append(Captioned(root / "FSD50K.dev_audio" / f"{row['fname']}.wav", caption))
     return clips
 
 
 def clotho(root: Path, splits: Sequence[str] = CLOTHO_SPLITS) -> list[Captioned]:
-    """Clotho v2: five captions a recording. Columns of a translation beside them are left alone."""
+    """Clotho v2: five captions per recording. Other columns, such as translations, are ignored."""
     columns = [f"caption_{number}" for number in range(1, 6)]
     return [
         Captioned(root / split / row["file_name"], clean(row[column] for column in columns))
@@ -52,14 +52,14 @@ def clotho(root: Path, splits: Sequence[str] = CLOTHO_SPLITS) -> list[Captioned]
 
 
 def audiocaps(root: Path, splits: Sequence[str] = ("train",)) -> list[Captioned]:
-    """AudioCaps: one caption a clip in `train`, five in `val` and `test`, a line for each.
+    """AudioCaps: one caption per clip in `train`, five in `val` and `test`, each on a line of its own.
 
-    The data set is CSV files alone; a clip is looked for as `audio/<youtube_id>_<start_time>`, `<split>/<the same>`,
-    and `<split>/<audiocap_id>` (version 2), with any audio suffix.
+    The data set consists of CSV files only. A clip's audio is `audio/<youtube_id>_<start_time>`,
+    `<split>/<youtube_id>_<start_time>` or, in version 2, `<split>/<audiocap_id>`, with any audio suffix.
     """
     captions: dict[Path, list[str]] = {}
     for split in splits:
-        # By stem; where a folder has both, the official name comes before version 2's.
+        # Where both names exist, the official one is taken.
         there = {path.stem: path for folder in (root / split, root / "audio") for path in folder.glob("*")}
         columns = ("audiocap_id", "youtube_id", "start_time", "caption")
         for row in _table(root / f"{split}.csv", columns):
@@ -70,7 +70,7 @@ def audiocaps(root: Path, splits: Sequence[str] = ("train",)) -> list[Captioned]
 
 
 def macs(root: Path, splits: Sequence[str] = ()) -> list[Captioned]:
-    """MACS: `MACS.yaml` and the audio of TAU Urban Acoustic Scenes 2019, development, two to five captions a clip."""
+    """MACS: `MACS.yaml` and the audio of TAU Urban Acoustic Scenes 2019 (development); two to five captions each."""
     if splits:
         raise ManifestError("MACS has no splits")
     path = root / "MACS.yaml"
@@ -91,7 +91,7 @@ READERS = {"fsd50k": fsd50k, "clotho": clotho, "audiocaps": audiocaps, "macs": m
 
 
 def _table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Rows of an official CSV file. Some copies hold a few bytes that are not UTF-8; they are replaced."""
+    """Rows of an official CSV file. Bytes that are not UTF-8, which some copies have, are replaced."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             table = csv.DictReader(file)

@@ -1,4 +1,4 @@
-"""Which pairs make up which batch: a function of the seed and the step, whatever the number of ranks and workers."""
+"""The pairs of each batch: a function of the seed and the step, independent of the number of ranks and workers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ SHARD_WINDOW = 8_192
 
 
 class Draw(NamedTuple):
-    """One pair of one epoch: with the run's seed, all that its segment and caption depend on."""
+    """One pair of one epoch; with the run's seed it determines the segment and the caption."""
 
     epoch: int
     pair: int
 
 
 def epoch_order(pairs: int, seed: int, epoch: int, shards: Order | None = None) -> Order:
-    """A permutation of `pairs`, new every epoch.
+    """A permutation of `pairs`, different in every epoch.
 
-    With `shards` [pairs], the shard of each pair, whole shards are shuffled and then the pairs within a window of
-    8,192: reading stays local, as with a shuffle buffer.
+    With `shards` [pairs], the number of each pair's shard, the shards are shuffled, and then the pairs within windows
+    of 8,192: reads stay local, as with a shuffle buffer.
     """
     rng = np.random.default_rng((seed, epoch))
     if shards is None:
@@ -37,10 +37,10 @@ def epoch_order(pairs: int, seed: int, epoch: int, shards: Order | None = None) 
 
 
 class Batches:
-    """One rank's share of every global batch from step `start` to the last; what does not fill a batch is left out.
+    """One rank's share of every batch from step `start` on. Pairs left over at the end of an epoch are not used.
 
-    The step is the loader's whole position, so a run resumes by starting here at the step it had come to, and ranks
-    cannot disagree about the number of steps. Raises ValueError where the sizes do not divide.
+    The step alone determines the position: a run resumes with `start` at its last step, and all ranks make the same
+    number of steps. Raises ValueError where the sizes do not divide.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A random segment of a recording, reading no more of the file than it needs."""
+"""A random segment of a recording, without decoding the rest of the file where the format allows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.audio import MAX_AMPLITUDE, AudioError, Limits, read, resample
 from model.config import Padding
 from model.windows import Samples, pad
 
-# What libsndfile can seek in to the sample. The rest is decoded whole.
+# Formats in which libsndfile seeks to the exact sample. Other files are decoded completely.
 SEEKABLE = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "AU", "CAF"})
 WHOLE = Limits(max_seconds=3600.0, max_decoded_bytes=4 << 30)
 
@@ -24,7 +24,7 @@ def read_segment(source: Path | bytes, rate: int, length: int, padding: Padding,
     Raises AudioError or OSError where the recording cannot be read.
     """
     samples, found = _native(source, length / rate, rng)
-    # Written so that NaN fails it too.
+    # `not <=` instead of `>`, so that NaN is refused too.
     if not np.abs(samples).max(initial=0.0) <= MAX_AMPLITUDE:
         raise AudioError("non_finite", "The segment has samples that are NaN, infinite or far over full scale.")
     at_rate = resample(samples, found, rate)[:length]
@@ -32,7 +32,7 @@ def read_segment(source: Path | bytes, rate: int, length: int, padding: Padding,
 
 
 def _native(source: Path | bytes, seconds: float, rng: np.random.Generator) -> tuple[Samples, int]:
-    """A segment of at most `seconds`, mono, at the recording's own rate, never empty."""
+    """A segment of at most `seconds`, mono, at the recording's own rate; never empty."""
     sound = _open(source)
     if sound is None:
         whole = read(source, WHOLE)
@@ -52,14 +52,14 @@ def _native(source: Path | bytes, seconds: float, rng: np.random.Generator) -> t
 
 
 def _place(frames: int, wanted: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Where a segment begins and how long it is, in frames."""
+    """Start and length of a random segment, in frames."""
     if frames <= wanted:
         return 0, frames
     return int(rng.integers(frames - wanted + 1)), wanted
 
 
 def _open(source: Path | bytes) -> soundfile.SoundFile | None:
-    """None where libsndfile cannot open the recording, cannot seek in it, or does not know how long it is."""
+    """None where libsndfile cannot open the recording, seek in it exactly, or tell its length."""
     try:
         sound = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except soundfile.LibsndfileError:

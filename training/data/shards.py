@@ -1,7 +1,7 @@
-"""Training data as WebDataset tar shards: few large files, where file systems are slow at many small ones.
+"""WebDataset tar shards: few large files, for file systems that are slow with many small ones.
 
-Shards are read through an index of their members instead of as a stream. A sample can then be reached directly, so
-that order, resuming and the number of steps are those of loose files: no worker or rank is ever without a shard.
+Shards are read by an index of their members, not as a stream. Samples are then accessed at random like loose files: the
+order, resuming and the number of steps are the same, and one shard serves any number of ranks and workers.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 
 AUDIO = ("flac", "wav", "ogg", "mp3", "opus", "m4a")
 CAPTION_MEMBERS = ("json", "txt")
-# Some WebDatasets keep their captions under these names.
+# Names of the caption in WebDatasets of other projects.
 CAPTION_FIELDS = ("captions", "caption", "text")
 
 
 def write_shards(clips: Sequence[Captioned], folder: Path, samples: int = 1_000, seed: int = 0) -> tuple[int, int]:
-    """Pack `clips`, shuffled, into `shard-000000.tar`, … of `samples` each, mono FLAC at their own rates.
+    """Pack `clips`, shuffled, into `shard-000000.tar` and so on, `samples` each, as mono FLAC at their own rates.
 
-    A recording that cannot be read is logged and left out. A shard appears under its name once it is whole. Returns
-    how many were packed and how many left out. Raises FileExistsError where `folder` holds shards.
+    A recording that cannot be read is logged and skipped. A shard gets its name once it is complete. Returns the
+    numbers of recordings packed and skipped. Raises FileExistsError where `folder` already holds shards.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("*.tar")):
@@ -70,10 +70,10 @@ def flac(source: Path | bytes) -> bytes:
 
 
 def read_shards(folder: Path) -> list[Captioned]:
-    """The recordings of every `*.tar` under `folder`, in the order of names.
+    """The recordings of every `*.tar` in `folder`, ordered by name.
 
-    A sample is one audio member (flac, wav, ogg, mp3, …) and `json` with `captions`, `caption` or `text`, or `txt`.
-    Raises ManifestError naming the shard that is cut short or holds a sample without audio or caption.
+    A sample has one audio member (one of `AUDIO`), and a member `json` with `captions`, `caption` or `text`, or a
+    member `txt`. Raises ManifestError naming a shard that is cut short or a sample without audio or caption.
     """
     shards = sorted(folder.glob("*.tar"))
     if not shards:

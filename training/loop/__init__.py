@@ -1,1 +1,1 @@
-"""The training run: steps, validation, states, checkpoints."""
+"""The training run: steps, validation, saved states, checkpoints."""

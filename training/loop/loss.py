@@ -1,7 +1,8 @@
 """The contrastive loss: symmetric cross-entropy over the global batch (Elizalde et al. 2022, equations 3 to 5).
 
-Gradients are exact: DDP averages the gradients of `world` ranks, so each rank's loss must have the global loss as its
-average, and features must be gathered with gradient. Both forms below do. Equation 4 of the paper lacks a minus sign.
+Gradients are exact. DDP averages gradients over ranks, so the mean of the ranks' losses must be the loss of the whole
+batch, and embeddings must be gathered with gradients; both hold for both forms below. Equation 4 of the paper lacks a
+minus sign.
 """
 
 from __future__ import annotations
@@ -19,16 +20,15 @@ ALONE = Ranks()
 
 @dataclass(frozen=True)
 class ContrastiveLoss:
-    """`local`: a rank scores its own rows against the whole batch, [b, B] logits instead of [B, B]."""
+    """`local`: each rank computes the logits of its own rows only, [b, B] instead of [B, B]."""
 
     ranks: Ranks = ALONE
     local: bool = False
 
     def __call__(self, audio: Tensor, text: Tensor, scale: Tensor, recordings: Tensor, captions: Tensor) -> Tensor:
-        """Normalised embeddings [b, d] of this rank's pairs, temperature scale, keys int64 [b] -> scalar.
+        """The loss, a scalar, of this rank's pairs: normalised embeddings [b, d], the logit scale, keys int64 [b].
 
-        Two pairs of one recording, or of one caption, are no negatives of each other: they are left out of each
-        other's softmax.
+        Pairs with the same recording or the same caption are not negatives: each is masked out of the other's softmax.
         """
         with torch.autocast(audio.device.type, enabled=False):
             audio, text = audio.float(), text.float()

@@ -1,4 +1,4 @@
-"""The learning rate: warm-up, then reduce-on-plateau (the paper's) or a cosine."""
+"""The learning rate schedule: warm-up, then reduce-on-plateau (as in the paper) or a cosine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from training.recipe import Cosine, Plateau
 
 
 class Schedule:
-    """A share of the learning rate for every step, in [0, 1]."""
+    """The factor of the learning rate at each step, in [0, 1]."""
 
     def __init__(self, config: Plateau | Cosine, steps: int) -> None:
         self.config = config
@@ -27,7 +27,7 @@ class Schedule:
         return self.config.final + (1 - self.config.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
     def epoch(self, loss: float) -> None:
-        """Tell the schedule an epoch's loss; patience is counted as torch's ReduceLROnPlateau counts it."""
+        """Report an epoch's loss. Patience counts as in torch's ReduceLROnPlateau."""
         if not isinstance(self.config, Plateau):
             return
         if loss < self.best * (1 - 1e-4):

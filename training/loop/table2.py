@@ -1,4 +1,4 @@
-"""The paper's table 2 on any recipe: zero-shot figures with either, both or none of the encoders frozen."""
+"""The paper's table 2 for any recipe: zero-shot figures with either, both or neither encoder frozen."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Row:
-    """Figures [seeds] by task, of the last epoch of every seed's run."""
+    """The figures [seeds] of each task after the last epoch of every seed's run."""
 
     freeze: Freeze
     figures: dict[str, list[float]]
 
     @property
     def means(self) -> list[float]:
-        """The mean over tasks, for each seed."""
+        """The mean over tasks [seeds]."""
         means: list[float] = np.mean(list(self.figures.values()), axis=0).tolist()
         return means
 
@@ -41,13 +41,13 @@ class Row:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and, of two seeds or more, the sample standard deviation."""
+    """The mean and, for two seeds or more, the sample standard deviation."""
     mean = f"{np.mean(values):.3f}"
     return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.3f}"
 
 
 def table2(recipe: Recipe, data: Path, out: Path, seeds: Sequence[int], ranks: Ranks) -> Iterator[Row]:
-    """Train the four rows for every seed, each run in a folder of its own under `out`; finished ones are read.
+    """Train the four rows with every seed, each run in its own folder under `out`; finished runs are not repeated.
 
     Raises RecipeError where the recipe has no tasks, and what `train` raises.
     """

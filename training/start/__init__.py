@@ -1,1 +1,1 @@
-"""The weights a run starts with."""
+"""The weights that a run starts from."""

@@ -1,11 +1,10 @@
-"""Projections that begin with what a tagger knows: a label lands near its class right before the first step.
+"""Projections initialised from a tagger's class head, so that labels are near their classes before the first step.
 
-A class logit is w·h + b, with h the hidden layer of the tagger's head. On the audio side the joint space is h,
-whitened by its covariance S over recordings: S^-1/2 (h - mean). There S^1/2 w is the class, and the cosine of the two
-is the class's logit in units of its standard deviation: classes are told apart by how much more than usual they are
-heard. Recordings of one caption lie around a place of their own, which the caption should lead to as well: a sound that
-is no class of the tagger has no other. The text side learns to go from phrases to classes and from captions to their
-recordings. A frozen text encoder carries it over to other words.
+A class logit is w·h + b, where h is the hidden layer of the tagger's head. The audio projection maps a recording to h
+whitened by its covariance S over recordings, S^-1/2 (h - mean). In that space the direction of a class is S^1/2 w, and
+the cosine of the two is the class's logit in units of its standard deviation. The direction of a caption is the mean of
+its recordings, which also covers sounds that are no class of the tagger. The text projection is trained to map phrases
+to the directions of their classes and captions to theirs; a frozen text encoder generalises to other words.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ from training.tagging.tagger import class_labels, read_classes
 log = logging.getLogger(__name__)
 
 BATCH = 32
-# A caption counts n / (n + 4) with n recordings: the mean of few is more noise than place.
+# A caption of n recordings has the weight n / (n + 4): a mean over few recordings is noisy.
 FEW = 4
-# How the text projection is taught. What is said nearly as a phrase is should lead nearly where the phrase does: texts
-# are moved by noise of half their own spread, without which seeds differ twice as much.
+# Training of the text projection. Noise of half the texts' own spread is added to them; without it, seeds differ twice
+# as much.
 LEARNING_RATE, WEIGHT_DECAY, DRAWN, NOISE = 2e-3, 0.1, 1_024, 0.5
 
 
 def start_from_head(
     clap: Clap, tokenizer: Tokenizer, weights: Path, segments: Segments, settings: Head, seed: int
 ) -> None:
-    """Set both projections in place from the head in `weights`; the model is left in evaluation mode.
+    """Initialise both projections in place from the head in `weights`; the model is left in evaluation mode.
 
-    Raises RecipeError where the head does not fit them.
+    Raises RecipeError where the head does not fit the projections.
     """
     audio, text = clap.audio_encoder.projection, clap.caption_encoder.projection
     if not isinstance(audio, MlpProjection) or not isinstance(text, MlpProjection):
@@ -56,7 +55,7 @@ def start_from_head(
         classes = read_phrases(read_classes(class_labels(weights)))
         audio.linear1.load_state_dict(hidden)
     except (KeyError, OSError, ValueError) as error:
-        raise RecipeError(f"start.head: {weights} has no class head to begin with: {error}") from None
+        raise RecipeError(f"start.head: {weights} has no class head: {error}") from None
     except RuntimeError:
         shape = tuple(hidden["weight"].shape)
         raise RecipeError(f"start.head: the head's hidden layer is {shape}; joint_dim must be {shape[0]}") from None
@@ -64,31 +63,31 @@ def start_from_head(
         raise RecipeError(f"start.head: {len(rows)} classes in {weights}, {len(classes)} names beside it")
 
     clap.eval()
-    log.info("start.head: listening to %d recordings", min(len(segments.clips), settings.recordings))
-    features, captions = listen(clap.audio_encoder.base, segments, settings.recordings)
+    log.info("start.head: encoding %d recordings", min(len(segments.clips), settings.recordings))
+    features, captions = encode_recordings(clap.audio_encoder.base, segments, settings.recordings)
     with torch.no_grad():
         heard = F.hardswish(audio.linear1(features))
-        mean, root, inverse_root = spread(heard, evened(captions), settings.shrinkage)
+        mean, root, inverse_root = whitening(heard, caption_weights(captions), settings.shrinkage)
         audio.linear2.weight.copy_(inverse_root)
         audio.linear2.bias.copy_(-inverse_root @ mean)
-        places, names, counts = gathered(F.normalize(audio.linear2(heard), dim=1), captions)
+        places, names, counts = caption_directions(F.normalize(audio.linear2(heard), dim=1), captions)
 
     base, pooling = clap.caption_encoder.base, clap.caption_encoder.pooling
     bank = PhraseBank(classes, base, tokenizer, pooling)
     owners = torch.arange(len(classes)).repeat_interleave(bank.sizes)
     at = F.normalize(rows @ root, dim=1)
     at = F.normalize(at - at.mean(dim=0), dim=1)
-    # A phrase is there in every template, a caption once.
+    # A phrase occurs once per template, a caption once.
     share = settings.captions * len(TEMPLATES) * counts / (counts + FEW)
     inputs = torch.cat([bank.features, sequence_features(base, tokenizer, names, pooling)])
     targets, weight = torch.cat([at[owners], places]), torch.cat([torch.ones(len(owners)), share])
-    log.info("start.head: teaching the text projection %d texts", len(inputs))
-    teach(text, inputs, targets, weight, settings.steps, seed)
+    log.info("start.head: training the text projection on %d texts", len(inputs))
+    train_text_projection(text, inputs, targets, weight, settings.steps, seed)
 
 
 @torch.no_grad()
-def listen(base: nn.Module, segments: Segments, recordings: int) -> tuple[Tensor, list[str]]:
-    """Features [n, d] of a segment of up to `recordings` recordings, evenly spaced, and a caption of each."""
+def encode_recordings(base: nn.Module, segments: Segments, recordings: int) -> tuple[Tensor, list[str]]:
+    """Features [n, d] of one segment each of at most `recordings` recordings, evenly spaced, and their captions."""
     count = len(segments.clips)
     chosen = np.unique(np.linspace(0, count - 1, min(count, recordings)).round().astype(int))
     pairs = np.searchsorted(segments.recording, chosen)
@@ -101,15 +100,15 @@ def listen(base: nn.Module, segments: Segments, recordings: int) -> tuple[Tensor
     return torch.cat(parts), captions
 
 
-def evened(captions: Sequence[str]) -> Tensor:
-    """Weights [n], of sum 1: all recordings of one caption together weigh as much as those of another."""
+def caption_weights(captions: Sequence[str]) -> Tensor:
+    """Weights [n] with the sum 1 that give every caption the same total weight over its recordings."""
     counts = Counter(captions)
     weights = torch.tensor([1.0 / counts[caption] for caption in captions])
     return weights / weights.sum()
 
 
-def spread(hidden: Tensor, share: Tensor, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [d] of hidden [n, d] weighted by `share` [n], and the square root of their covariance and its inverse."""
+def whitening(hidden: Tensor, share: Tensor, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [d] of hidden [n, d] with weights `share` [n]; square root and inverse square root of their covariance."""
     mean = share @ hidden
     centred = hidden - mean
     covariance = (centred * share[:, None]).T @ centred
@@ -118,8 +117,8 @@ def spread(hidden: Tensor, share: Tensor, shrinkage: float) -> tuple[Tensor, Ten
     return mean, vectors * values.sqrt() @ vectors.T, vectors * values.rsqrt() @ vectors.T
 
 
-def gathered(embeddings: Tensor, captions: Sequence[str]) -> tuple[Tensor, list[str], Tensor]:
-    """Embeddings [n, d] -> the direction [k, d] of each caption's mean, the k captions, and how often each is there."""
+def caption_directions(embeddings: Tensor, captions: Sequence[str]) -> tuple[Tensor, list[str], Tensor]:
+    """The mean directions [k, d] of the embeddings [n, d] of each caption, the k captions, and their counts [k]."""
     names = sorted(set(captions))
     row = {name: number for number, name in enumerate(names)}
     owner = torch.tensor([row[caption] for caption in captions])
@@ -127,8 +126,10 @@ def gathered(embeddings: Tensor, captions: Sequence[str]) -> tuple[Tensor, list[
     return F.normalize(sums, dim=1), names, torch.bincount(owner, minlength=len(names))
 
 
-def teach(projection: MlpProjection, inputs: Tensor, targets: Tensor, weights: Tensor, steps: int, seed: int) -> None:
-    """Train `projection` in place to turn inputs [n, d] to the directions of targets [n, e], each by its weight [n]."""
+def train_text_projection(
+    projection: MlpProjection, inputs: Tensor, targets: Tensor, weights: Tensor, steps: int, seed: int
+) -> None:
+    """Train `projection` in place to map inputs [n, d] to the directions of targets [n, e], drawn by weights [n]."""
     centre, scale = inputs.mean(dim=0), inputs.std(dim=0).square().mean().sqrt()
     inputs = (inputs - centre) / scale
     generator = torch.Generator().manual_seed(seed)
@@ -144,6 +145,6 @@ def teach(projection: MlpProjection, inputs: Tensor, targets: Tensor, weights: T
         schedule.step()
     optimiser.zero_grad()
     first = projection.linear1
-    with torch.no_grad():  # what the inputs were less and over goes into the first layer
+    with torch.no_grad():  # fold the normalisation of the inputs into the first layer
         first.weight.div_(scale)
         first.bias.sub_(first.weight @ centre)

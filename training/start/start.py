@@ -1,4 +1,4 @@
-"""The model a run begins with: as the recipe describes it, with the weights it names."""
+"""The model that a run starts from: built as the recipe describes, with the weights it names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.recipe import Recipe, RecipeError
 from training.tagging.tagger import class_labels
 from training.torch_files import TorchFileError, read_torch_file
 
-# What a front end or augmentation of the released files holds; the recipe's front end is built anew.
+# Front end and augmentation in the released files; the front end is built from the recipe instead.
 FRONT_END = ("spectrogram_extractor.", "logmel_extractor.", "spec_augmenter.")
 _rebuild_array, _rebuild_scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
 NUMPY: list[Any] = [
@@ -45,7 +45,7 @@ def check_paths(recipe: Recipe, data: Path) -> None:
 
 
 def build(recipe: Recipe, data: Path) -> tuple[Clap, Tokenizer]:
-    """Untrained where no weights are named; the same seed gives the same model. Raises RecipeError."""
+    """The model and its tokenizer. Untrained parts depend on the seed alone. Raises RecipeError."""
     torch.manual_seed(recipe.seed)
     start, text = recipe.start, recipe.checkpoint.text_encoder
     try:
@@ -71,7 +71,7 @@ def build(recipe: Recipe, data: Path) -> tuple[Clap, Tokenizer]:
 
 
 def held(base: nn.Module, text: TextEncoderConfig) -> TextEncoderConfig:
-    """The config of a text encoder that is trained on: the checkpoint holds it, as its package has other weights."""
+    """The config of a packaged text encoder that is trained further: its weights are stored in the checkpoint."""
     described: dict[str, Any] = base.config.to_diff_dict()  # type: ignore[operator, union-attr]
     architecture = {name: value for name, value in described.items() if name not in NO_PART_OF_IT}
     return TextEncoderConfig(
@@ -80,7 +80,7 @@ def held(base: nn.Module, text: TextEncoderConfig) -> TextEncoderConfig:
 
 
 def load_audio(base: nn.Module, path: Path) -> None:
-    """Released CNN14 (PANNs) or MobileNet (EfficientAT) weights, less front end and unused head.
+    """Load released CNN14 (PANNs) or MobileNet (EfficientAT) weights, without their front end and unused head.
 
     Raises RecipeError naming a key that is missing, unknown or of another shape.
     """
@@ -96,13 +96,13 @@ def load_audio(base: nn.Module, path: Path) -> None:
 
 
 def load_text(base: nn.Module, path: Path) -> None:
-    """A transformers model's `model.safetensors`. Raises RecipeError as `load_audio`."""
+    """Load a transformers model's `model.safetensors`. Raises RecipeError as `load_audio` does."""
     wanted = base.state_dict()
     state = {}
     for key, value in tensors(path).items():
-        # Whole models (BertForMaskedLM, …) carry the encoder under its name, and heads beside it.
+        # Whole models such as BertForMaskedLM have the encoder under a prefix, and heads beside it.
         name = key if key in wanted else key.split(".", 1)[-1]
-        # TensorFlow's names for LayerNorm, in the oldest BERT files.
+        # The oldest BERT files have TensorFlow's names for LayerNorm.
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         if name in wanted:
             state[name] = value
@@ -114,7 +114,7 @@ def _load(base: nn.Module, state: dict[str, Tensor], path: Path, allowed_missing
     if missing := [key for key in wanted if key not in state and not key.startswith(allowed_missing)]:
         raise RecipeError(f"{path} lacks {missing[0]}: it is not the recipe's encoder")
     if unknown := [key for key in state if key not in wanted]:
-        raise RecipeError(f"{path} has {unknown[0]}, which the recipe's encoder has not")
+        raise RecipeError(f"{path} has {unknown[0]}, which the recipe's encoder does not have")
     for key, value in state.items():
         if value.shape != wanted[key].shape:
             raise RecipeError(f"{path}: {key} is {tuple(value.shape)}, the recipe's {tuple(wanted[key].shape)}")
@@ -122,7 +122,7 @@ def _load(base: nn.Module, state: dict[str, Tensor], path: Path, allowed_missing
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or PyTorch file; no object but tensors is unpickled."""
+    """The tensors of a safetensors or PyTorch file, read without running code. Raises RecipeError."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

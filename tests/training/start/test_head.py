@@ -17,7 +17,14 @@ from training.data.corpus import read_corpus
 from training.data.loader import Segments
 from training.loop.run import train
 from training.recipe import Head, Recipe, RecipeError
-from training.start.head import evened, gathered, listen, spread, start_from_head, teach
+from training.start.head import (
+    caption_directions,
+    caption_weights,
+    encode_recordings,
+    start_from_head,
+    train_text_projection,
+    whitening,
+)
 from training.start.start import build
 from training.tagging.phrases import PHRASES
 
@@ -59,7 +66,7 @@ def test_whitened_features_meet_a_class_in_its_logit_less_the_mean() -> None:
     hidden, row = torch.randn(50, 6) @ torch.randn(6, 6), torch.randn(6)
     share = torch.rand(50)
     share /= share.sum()
-    mean, root, inverse_root = spread(hidden, share, shrinkage=1e-7)
+    mean, root, inverse_root = whitening(hidden, share, shrinkage=1e-7)
     whitened = (hidden - mean) @ inverse_root
     torch.testing.assert_close((whitened * share[:, None]).T @ whitened, torch.eye(6), atol=1e-2, rtol=0)
     logits = hidden @ row
@@ -68,7 +75,7 @@ def test_whitened_features_meet_a_class_in_its_logit_less_the_mean() -> None:
 
 def test_captions_are_gathered_at_the_mean_of_their_recordings() -> None:
     embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    places, names, counts = gathered(embeddings, ["rain", "rain", "a dog"])
+    places, names, counts = caption_directions(embeddings, ["rain", "rain", "a dog"])
     assert names == ["a dog", "rain"]
     torch.testing.assert_close(places, torch.tensor([[-1.0, 0.0], [0.5**0.5, 0.5**0.5]]))
     assert counts.tolist() == [1, 2]
@@ -79,14 +86,14 @@ def test_the_text_projection_learns_where_texts_lead_and_leaves_out_what_weighs_
     projection = MlpProjection(8, 64, "gelu")
     inputs, targets = 5 + 3 * torch.randn(20, 8), torch.randn(20, 64)
     weights = torch.tensor([1.0, 0.0]).repeat(10)
-    teach(projection, inputs, targets, weights, steps=300, seed=0)
+    train_text_projection(projection, inputs, targets, weights, steps=300, seed=0)
     cosine = torch.cosine_similarity(projection(inputs), targets, dim=1)
     assert cosine[weights > 0].min() > 0.9
     assert cosine[weights == 0].mean() < 0.5
 
 
 def test_the_recordings_of_a_caption_weigh_together_as_much_as_those_of_another() -> None:
-    torch.testing.assert_close(evened(["a", "a", "a", "a", "b"]), torch.tensor([1.0, 1.0, 1.0, 1.0, 4.0]) / 8)
+    torch.testing.assert_close(caption_weights(["a", "a", "a", "a", "b"]), torch.tensor([1.0, 1.0, 1.0, 1.0, 4.0]) / 8)
 
 
 def test_projections_begin_with_the_head(tmp_path: Path) -> None:
@@ -99,9 +106,9 @@ def test_projections_begin_with_the_head(tmp_path: Path) -> None:
     assert isinstance(projection, MlpProjection)
     head = torch.load(weights, weights_only=True)
     assert torch.equal(projection.linear1.weight, head["classifier.2.weight"])
-    features, captions = listen(clap.audio_encoder.base, segments, 12)
+    features, captions = encode_recordings(clap.audio_encoder.base, segments, 12)
     assert features.shape == (12, clap.audio_encoder.base.embedding_dim)
-    torch.testing.assert_close(evened(captions) @ projection(features), torch.zeros(HIDDEN), atol=1e-3, rtol=0)
+    torch.testing.assert_close(caption_weights(captions) @ projection(features), torch.zeros(HIDDEN), atol=1e-3, rtol=0)
 
 
 def test_a_run_that_begins_with_the_head_trains_and_is_the_same_again(tmp_path: Path) -> None:
@@ -124,7 +131,7 @@ def test_a_run_that_goes_on_takes_its_state_and_does_not_listen_again(
     def listened(*_: object) -> None:
         raise AssertionError("the recordings were listened to again")
 
-    monkeypatch.setattr("training.start.head.listen", listened)
+    monkeypatch.setattr("training.start.head.encode_recordings", listened)
     assert train(recipe, tmp_path, tmp_path / "stopped").finished
     one, two = ((tmp_path / run / "best" / "model.safetensors").read_bytes() for run in ("unbroken", "stopped"))
     assert one == two
