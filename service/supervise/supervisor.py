@@ -139,7 +139,9 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {url_host(host)}:{port}: {error.strerror}") from None
+        raise OSError(
+            error.errno, f"cannot listen on {url_host(host)}:{port}: {os.strerror(error.errno or 0)}"
+        ) from None
     listener.setblocking(False)
     return listener
 
