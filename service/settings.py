@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.config import BUNDLED
@@ -21,6 +21,7 @@ PREFIX = "ANYSOUND_"
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#]+")
 SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 """How the variables begin that Kubernetes sets in each pod for each Service of the namespace."""
+MOST_DECODERS = 128
 USAGE_STATUS = 2
 """Exit status for options or variables that are not valid, as argparse has it."""
 
@@ -70,6 +71,12 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
     root_path: str = Field(
         "", description="Path prefix under which a reverse proxy serves this service, such as /sounds."
+    )
+    cores: int | None = Field(
+        None,
+        ge=1,
+        description="CPU cores to compute on, each with a batch of its own. "
+        "Default: as CPU affinity and cgroup quota allow, at most 16.",
     )
     api_processes: int = Field(1, ge=1, le=64, description="Number of processes that answer HTTP.")
     decode_processes: int = Field(2, ge=1, le=64, description="Number of sandboxed decoders per API process.")
@@ -125,6 +132,9 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         30.0, gt=0, description="Maximum time from a request's first byte to its answer, in seconds."
     )
+    keep_alive_s: int = Field(
+        75, ge=1, description="Seconds until an idle connection is closed; longer than a proxy in front keeps it."
+    )
     drain_s: float = Field(10.0, ge=0, description="Seconds that requests may take to finish after SIGTERM.")
     otlp_endpoint: str | None = Field(
         None,
@@ -140,6 +150,14 @@ class Settings(BaseSettings):
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin, such as https://app.example, or *")
         return origins
+
+    @field_validator("decode_processes")
+    @classmethod
+    def _decoders(cls, number: int, info: ValidationInfo) -> int:
+        total = number * int(info.data.get("api_processes", 1))
+        if total > MOST_DECODERS:
+            raise ValueError(f"{total} decoders in all API processes together, at most {MOST_DECODERS} are possible")
+        return number
 
     @field_validator("root_path")
     @classmethod

@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         access_log=False,
         server_header=False,
         backlog=2048,
-        timeout_keep_alive=30,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=max(1, int(settings.drain_s - notice_s)),
     )
     server = Server(config, shutdown, notice_s)

@@ -53,7 +53,7 @@ def redis(stack: ExitStack, folder: Path) -> int:
     files = one("ConfigMap", "cpu", component="redis")["data"]
     (folder / "password").write_text(PASSWORD + "\n")
     (folder / "users.sh").write_text(files["users.sh"])
-    users = ["sh", "users.sh", "password", "anysound", str(folder / "users.acl")]
+    users = ["sh", "users.sh", "password", "anysound", str(folder)]
     subprocess.run(users, cwd=folder, check=True)
     assert PASSWORD not in (folder / "users.acl").read_text()
     port = free_port()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
 from service.api.server import NOTICE_S
 from service.settings import Settings
@@ -15,6 +18,7 @@ from tests.deploy.chart import (
     Manifest,
     containers,
     every_manifest,
+    helm,
     manifests,
     one,
     pod_of,
@@ -200,7 +204,12 @@ def test_the_ingress_lets_through_what_the_service_takes() -> None:
 
 
 def test_numbers_reach_the_service_as_it_reads_them() -> None:
-    sets = ("settings.max_upload_bytes=1073741824", "settings.max_audio_seconds=0.5")
+    large = 1 << 30
+    sets = (
+        "settings.max_upload_bytes=1073741824",
+        f"settings.max_inflight_bytes={large}",
+        "settings.max_audio_seconds=0.5",
+    )
     variables = environment(service_container("minimal", *sets))
     assert variables["ANYSOUND_MAX_UPLOAD_BYTES"] == "1073741824"
     assert variables["ANYSOUND_MAX_AUDIO_SECONDS"] == "0.5"
@@ -238,6 +247,81 @@ def test_the_service_reaches_dns_and_redis_and_nothing_else() -> None:
     redis = one("NetworkPolicy", "cpu", component="redis")["spec"]
     assert redis["egress"] == []
     assert len(redis["ingress"]) == 1
+
+
+def egress(*settings: str) -> list[Manifest]:
+    rules: list[Manifest] = one("NetworkPolicy", "minimal", "networkPolicy.enabled=true", *settings)["spec"]["egress"]
+    return rules
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"), [("http://collector:4318", 4318), ("https://traces.example.com/otlp", 443), ("http://c", 80)]
+)
+def test_traces_reach_their_collector(endpoint: str, port: int) -> None:
+    assert egress(f"settings.otlp_endpoint={endpoint}")[1:] == [{"ports": [{"protocol": "TCP", "port": port}]}]
+    peers = 'networkPolicy.traces=[{"podSelector": {"matchLabels": {"app": "collector"}}}]'
+    assert egress(f"settings.otlp_endpoint={endpoint}", peers)[1]["to"] == [
+        {"podSelector": {"matchLabels": {"app": "collector"}}}
+    ]
+
+
+def test_dns_may_be_elsewhere() -> None:
+    ports = [{"protocol": "UDP", "port": 5353}, {"protocol": "TCP", "port": 5353}]
+    local = {"ipBlock": {"cidr": "169.254.20.10/32"}}
+    settings = (f"networkPolicy.dns.peers=[{json.dumps(local)}]", "networkPolicy.dns.port=5353")
+    assert egress(*settings) == [{"to": [local], "ports": ports}]
+
+
+def test_an_upgrade_of_the_service_does_not_restart_redis(tmp_path: Path) -> None:
+    newer = tmp_path / "chart"
+    shutil.copytree(CHART, newer)
+    chart = (newer / "Chart.yaml").read_text()
+    (newer / "Chart.yaml").write_text(chart.replace("ersion: 0.1.0", "ersion: 9.9.9"))
+    text = helm("template", "anysound", str(newer), "--namespace", "anysound", "-f", str(VALUES["cpu"]))
+    upgraded = next(each for each in yaml.safe_load_all(text) if each["kind"] == "StatefulSet")
+    before = one("StatefulSet", "cpu", component="redis")
+    assert upgraded["metadata"]["labels"]["app.kubernetes.io/version"] == "9.9.9"
+    assert upgraded["spec"] == before["spec"]
+
+
+def test_the_password_of_redis_is_taken_over_by_a_sidecar() -> None:
+    pod = one("StatefulSet", "cpu", component="redis")["spec"]["template"]["spec"]
+    sidecar = next(each for each in pod["initContainers"] if each.get("restartPolicy") == "Always")
+    secret = next(volume["secret"]["secretName"] for volume in pod["volumes"] if volume["name"] == "password")
+    assert secret == "anysound-redis"
+    assert {mount["name"] for mount in sidecar["volumeMounts"]} == {"data", "configuration", "password"}
+    assert all("subPath" not in mount for mount in sidecar["volumeMounts"]), "a subPath is never updated"
+
+
+@pytest.mark.parametrize(("cpu", "cores"), [("2", "2"), ("1.5", "2"), ("500m", "1"), ("2500m", "3")])
+def test_the_service_computes_on_the_cores_that_the_pod_requests(cpu: str, cores: str) -> None:
+    """Whatever the node has: memory is set for that many."""
+    requested = f"resources.requests.cpu={cpu}"
+    assert environment(service_container("cpu", requested))["ANYSOUND_CORES"] == cores
+    assert environment(service_container("cpu", requested, "settings.cores=7"))["ANYSOUND_CORES"] == "7"
+
+
+def test_connections_stay_open_for_longer_than_the_ingress_keeps_them() -> None:
+    """Else the ingress sends a request on a connection that is being closed, and answers 502. nginx keeps them 60 s."""
+    assert Settings().keep_alive_s > 60
+
+
+def test_slow_uploads_wait_at_the_ingress() -> None:
+    annotations = one("Ingress", "cpu")["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/proxy-request-buffering"] == "on"
+
+
+def test_the_ingress_serves_the_path_prefix() -> None:
+    ingress = one("Ingress", "cpu", "settings.root_path=/sounds")
+    assert ingress["spec"]["rules"][0]["http"]["paths"][0]["path"] == "/sounds"
+    assert environment(service_container("cpu", "settings.root_path=/sounds"))["ANYSOUND_ROOT_PATH"] == "/sounds"
+
+
+def test_values_repeat_the_defaults_of_the_service() -> None:
+    """Those that the chart computes with."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["settings"]
+    del values["log_format"]
+    assert values == {name: getattr(Settings(), name) for name in values}
 
 
 def test_redis_is_a_cache_and_fits_its_pod() -> None:

@@ -49,6 +49,13 @@ TOGETHER = [
     ("gpu", "gpu.count=0", "settings.device is cuda, but gpu.count is 0"),
     ("gpu", "settings.device=cpu", "gpu.count is 1, but settings.device is cpu"),
     ("gpu", r"settings.device=cuda:0\,cuda:1", "names more devices than gpu.count 1"),
+    ("gpu", "image.tag=", "gpu.count is 1, but image.tag 0.1.0 is the CPU image: set image.tag to 0.1.0-cuda"),
+    ("gpu", "image.tag=1.2.3", "set image.tag to 1.2.3-cuda"),
+    ("training", "image.tag=", "training.gpusPerNode is 4, but image.tag 0.1.0 is the CPU image"),
+    ("minimal", "settings.rate_limit=3", "settings.rate_limit applies per API key, but auth.enabled is false"),
+    ("cpu", "settings.max_inflight_bytes=1000", "max_inflight_bytes 1000 is below settings.max_upload_bytes 67108864"),
+    ("keda", "autoscaling.minReplicas=1", "rollout.maxSurge is 0 with a single pod"),
+    ("gpu", "replicas=1", "rollout.maxSurge is 0 with a single pod"),
     ("gpu", "rollout.maxUnavailable=0", "no pod could be replaced"),
     ("minimal", "image.tag=latest", "image.tag latest is not a fixed version"),
     ("cpu", "ingress.host=", "ingress.enabled requires ingress.host"),
@@ -62,6 +69,13 @@ TOGETHER = [
 def test_the_schema_names_the_value(values: str, setting: str, said: str) -> None:
     with pytest.raises(Refused, match=said):
         rendered(values, setting)
+
+
+@pytest.mark.parametrize("tag", ["0.1.0-cuda", "our-build-7"])
+def test_another_image_for_a_gpu_is_taken(tag: str) -> None:
+    assert f":{tag}" in rendered("gpu", f"image.tag={tag}")
+    digest = "sha256:" + "a" * 64
+    assert f"@{digest}" in rendered("gpu", "image.tag=", f"image.digest={digest}")
 
 
 @pytest.mark.parametrize(("values", "setting", "said"), TOGETHER)

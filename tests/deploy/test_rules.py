@@ -308,11 +308,37 @@ def test_a_page_asks_only_for_metrics_and_settings_that_exist() -> None:
 
 
 @pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize("theirs", [{"service": "other"}, {"namespace": "other"}])
+def test_an_outage_is_one_though_another_release_is_ready(
+    promtool: str, tmp_path: Path, theirs: dict[str, str]
+) -> None:
+    carried = next(each for each in manifests("cpu") if each["kind"] == "PrometheusRule")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(carried["spec"]))
+    ours = {"namespace": "anysound", "service": "anysound", "job": "anysound", "pod": "anysound-1"}
+    test = unit_test(CASES[0], True)
+    test["input_series"] = [
+        {"series": series("anysound_ready", ours), "values": "1+0x80 0+0x100"},
+        {"series": series("anysound_ready", {**ours, **theirs}), "values": stays(1)},
+    ]
+    expected = test["alert_rule_test"][0]["exp_alerts"][0]
+    expected["exp_labels"] = {**CASES[0].labels, "namespace": "anysound", "service": "anysound"}
+    test["alert_rule_test"].append({"eval_time": "79m", "alertname": CASES[0].alert, "exp_alerts": []})
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}))
+    done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("helm")
 def test_the_chart_carries_the_rules_with_addresses_of_its_pages() -> None:
     carried = next(
         each
         for each in manifests("cpu", "monitoring.rules.runbooks=https://runbooks.example.com")
         if each["kind"] == "PrometheusRule"
     )
-    ours = yaml.safe_load(RULES.read_text().replace("docs/runbooks/", "https://runbooks.example.com/"))
+    text = RULES.read_text().replace("docs/runbooks/", "https://runbooks.example.com/")
+    ours = yaml.safe_load(text)
+    [outage] = [rule for group in ours["groups"] for rule in group["rules"] if rule.get("alert") == CASES[0].alert]
+    outage["expr"] = 'absent(anysound_ready{namespace="anysound",service="anysound"} == 1)'
+    outage["labels"] |= {"namespace": "anysound", "service": "anysound"}
     assert carried["spec"] == ours

@@ -52,6 +52,7 @@ def test_a_path_prefix_has_no_slash_at_its_end(given: str, path: str) -> None:
         ("ANYSOUND_ROOT_PATH", "/so unds", "is not a path prefix"),
         ("ANYSOUND_PORT", "tcp://10.0.0.1:80", "was set by Kubernetes for a Service of that name"),
         ("ANYSOUND_METRICS_PORT", "tcp://10.0.0.1:80", "Set enableServiceLinks: false in the pod, or pass --metrics-"),
+        ("ANYSOUND_DECODE_PROCESSES", "65", "less than or equal to 64"),
         ("ANYSOUND_MAX_CLIPS", "0", "greater than or equal to 1"),
     ],
 )
@@ -65,6 +66,12 @@ def test_an_invalid_variable_is_named_in_one_line(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"anysound serve: {variable.removeprefix('ANYSOUND_').lower()} ({variable}): ")
     assert said in line
+
+
+def test_decoders_are_bounded_over_all_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--api-processes", "3", "--decode-processes", "64"])
+    assert "192 decoders in all API processes together, at most 128 are possible" in capsys.readouterr().err
 
 
 def test_a_flag_stands_in_for_a_variable_that_kubernetes_set(monkeypatch: pytest.MonkeyPatch) -> None:

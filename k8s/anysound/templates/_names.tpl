@@ -18,9 +18,23 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 
+{{- define "anysound.urlPort" -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) }}
+{{- end }}
+
+{{- define "anysound.tag" -}}
+{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* Releases of the CPU image are tagged with the bare version; other tags and digests say nothing. */}}
+{{- define "anysound.isCpuImage" -}}
+{{- if and (not .Values.image.digest) (regexMatch "^[0-9]+\\.[0-9]+\\.[0-9]+$" (include "anysound.tag" .)) }}true{{ end }}
+{{- end }}
+
 {{- define "anysound.image" -}}
 {{- with .Values.image -}}
-{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ include "anysound.tag" $ }}{{ end }}
 {{- end }}
 {{- end }}
 

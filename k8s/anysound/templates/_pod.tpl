@@ -55,6 +55,12 @@ priorityClassName: {{ . }}
 {{- toYaml $resources }}
 {{- end }}
 
+{{/* A quantity of CPU in whole cores, at least 1: "2", "1.5" or "500m". */}}
+{{- define "anysound.cores" -}}
+{{- $cpu := toString . -}}
+{{- if hasSuffix "m" $cpu }}{{ divf (trimSuffix "m" $cpu) 1000 | ceil | max 1 }}{{ else }}{{ ceil $cpu | max 1 }}{{ end }}
+{{- end }}
+
 {{/* The root file system is read-only, so caches go to /tmp. */}}
 {{- define "anysound.writableCaches" -}}
 - {name: HOME, value: /tmp}
