@@ -21,6 +21,7 @@ from torch import Tensor
 from model.clap import Clap
 from model.config import BUNDLED, ClapConfig, TextEncoderConfig
 from model.faults import first_fault
+from model.stand_in import stand_in
 from model.text import TextWeightsError, Tokenizer, package_folder
 
 CONFIG = "config.json"
@@ -109,6 +110,8 @@ def load(folder: Path | str, device: torch.device | str = "cpu") -> Checkpoint:
 
 def _load_weights(model: Clap, path: Path) -> None:
     try:
+        if (found := stand_in(path)) is not None:
+            raise CheckpointError(f"{path} {found}")
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None

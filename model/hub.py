@@ -112,7 +112,7 @@ def released(asked: HubModel) -> tuple[str, Path]:
     if asked.release is None:
         snapshot = fetch(asked, ("*.json", "*.txt", "*.safetensors"))
         if not any(snapshot.glob("*.safetensors")):
-            snapshot = fetch(asked, ("pytorch_model.bin",))
+            snapshot = fetch(asked, ("pytorch_model*.bin",))
         return "transformers", snapshot
     kind, file = RELEASES[asked.repo][asked.release]
     source = fetch(asked, (file,)) / file

@@ -13,7 +13,7 @@ from torch import Tensor
 from model.checkpoint import CheckpointError
 from model.config import FrontEndConfig
 from model.front_end import mel_matrix
-from model.importers.weights import Weights
+from model.importers.weights import Weights, rounding
 
 BANDS = (8_000.0, 14_000.0)
 
@@ -39,7 +39,8 @@ def front_end(
     """
     if key not in weights.state:
         raise CheckpointError(f"{weights.file} lacks {key}")
-    matrix = weights.state[key]
+    stored_matrix = weights.state[key]
+    matrix = stored_matrix.float()
     if matrix.ndim != 2 or len(matrix) != config.n_fft // 2 + 1:
         raise CheckpointError(
             f"{weights.file}: {key} is {tuple(matrix.shape)}, not ({config.n_fft // 2 + 1}, mel bins)"
@@ -48,7 +49,7 @@ def front_end(
         for f_max in BANDS:
             members = {"mel_bins": matrix.shape[1], "f_min": 50.0, "f_max": min(f_max, rate / 2)}
             known = mel_matrix(config.model_copy(update={**members, "sample_rate": rate, "mel_scale": "slaney"}))
-            if not torch.allclose(known, matrix, atol=1e-6):
+            if not torch.allclose(known, matrix, rtol=max(1e-5, rounding(stored_matrix)), atol=1e-6):
                 continue
             if rate == config.sample_rate:
                 settled = config.model_copy(update={**members, "mel_scale": "slaney"})

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from model.checkpoint import CheckpointError, stored_keys
 from model.clap import Clap
+from model.stand_in import stand_in
 
 State = dict[str, Tensor]
 
@@ -84,6 +85,7 @@ def read_pickle(path: Path, member: str | None = None) -> Weights:
 
     Only tensors, numbers and plain containers are read; a file that would run code is refused. Raises CheckpointError.
     """
+    refuse_stand_in(path)
     try:
         with torch.serialization.safe_globals(NUMPY_NUMBERS):
             saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -99,21 +101,61 @@ def read_pickle(path: Path, member: str | None = None) -> Weights:
     return Weights(dict(state), {path: sha256(path)})
 
 
+def refuse_stand_in(path: Path) -> None:
+    """Raises CheckpointError where a file cannot be read, or is what a failed download left."""
+    try:
+        found = stand_in(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    if found is not None:
+        raise CheckpointError(f"{path} {found}")
+
+
 def read_folder(folder: Path) -> Weights:
-    """The weights of a transformers directory: safetensors, in one file or several, else pytorch_model.bin."""
-    index = folder / "model.safetensors.index.json"
-    paths = [folder / "model.safetensors"]
-    if index.exists():
-        paths = [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
-    elif not paths[0].exists() and (folder / "pytorch_model.bin").exists():
-        return read_pickle(folder / "pytorch_model.bin")
+    """The weights of a transformers directory: safetensors or else pytorch_model.bin, each in one file or several.
+
+    Raises CheckpointError.
+    """
+    for name, read in (("model.safetensors", read_safetensors), ("pytorch_model.bin", read_pickle)):
+        if (index := folder / f"{name}.index.json").exists():
+            return joined([read(shard) for shard in shards(index)])
+        if (folder / name).exists():
+            return read(folder / name)
+    raise CheckpointError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
+
+
+def read_safetensors(path: Path) -> Weights:
+    """Raises CheckpointError."""
+    refuse_stand_in(path)
+    try:
+        return Weights(load_file(path), {path: sha256(path)})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def shards(index: Path) -> list[Path]:
+    """The files that an index of weights names, all in its folder. Raises CheckpointError."""
+    try:
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+    except OSError as error:
+        raise CheckpointError(f"{index} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{index} is not an index of weights: it has no weight_map") from None
+    if not names or any(not isinstance(name, str) or name in (".", "..") or Path(name).name != name for name in names):
+        raise CheckpointError(f"{index} names files that are not beside it")
+    return [index.parent / name for name in sorted(names)]
+
+
+def joined(parts: list[Weights]) -> Weights:
+    """The weights of several files as one state dict. Raises CheckpointError for a key that two files hold."""
     state: State = {}
-    for path in paths:
-        try:
-            state |= load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from None
-    return Weights(state, {path: sha256(path) for path in paths})
+    files: dict[Path, str] = {}
+    for part in parts:
+        if twice := sorted(state.keys() & part.state.keys()):
+            raise CheckpointError(f"{part.file} holds {twice[0]}, which another file holds too")
+        state |= part.state
+        files |= part.files
+    return Weights(state, files)
 
 
 def take_over(
@@ -158,6 +200,12 @@ def fitting(value: Tensor, wanted: Tensor, key: str, file: Path) -> Tensor:
     return value.to(wanted.dtype)
 
 
+def rounding(value: Tensor) -> float:
+    """The relative error of storing numbers in the dtype of `value`: 0 for float32 and above."""
+    halved = value.dtype in (torch.float16, torch.bfloat16)
+    return torch.finfo(value.dtype).eps if halved else 0.0
+
+
 def account(weights: Weights, left: set[str], leftovers: Leftovers) -> list[str]:
     """One note per reason to leave keys out. Raises CheckpointError for a key without a reason."""
     notes: dict[str, list[str]] = {}
@@ -174,6 +222,8 @@ def account(weights: Weights, left: set[str], leftovers: Leftovers) -> list[str]
 
 
 def check_constant(value: Tensor, expected: Tensor, key: str, file: Path) -> None:
+    """Raises CheckpointError unless `value` is `expected`, up to the precision that it is stored in."""
+    precision = rounding(value)
     value = fitting(value, expected, key, file)
-    if not torch.allclose(value.double(), expected.double(), rtol=0, atol=1e-5):
+    if not torch.allclose(value.double(), expected.double(), rtol=precision, atol=1e-5):
         raise CheckpointError(f"{file}: {key} is not the constant that this model computes")

@@ -47,3 +47,30 @@ def test_a_key_that_does_not_fit_is_refused_by_name(
     write_laion(tmp_path / "clap.pt", False, changes)
     with pytest.raises(CheckpointError, match=complaint):
         read("laion", tmp_path / "clap.pt", tokenizer=write_roberta_tokenizer(tmp_path / "roberta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("fused", [False, True])
+@torch.inference_mode()
+def test_a_file_in_half_precision_is_the_same_model_rounded(tmp_path: Path, fused: bool, dtype: torch.dtype) -> None:
+    released = write_laion(tmp_path / "full.pt", fused, {})
+    saved = torch.load(tmp_path / "full.pt")
+    halved = {
+        key: value.to(dtype) if value.is_floating_point() else value for key, value in saved["state_dict"].items()
+    }
+    torch.save({"state_dict": halved}, tmp_path / "half.pt")
+    imported = read("laion", tmp_path / "half.pt", tokenizer=write_roberta_tokenizer(tmp_path / "roberta"))
+    assert imported.model.config.front_end == released.config.front_end
+    windows = torch.randn(2, 480_000) * 0.1
+    likeness = (imported.model.embed_audio(windows) * released.embed_audio(windows)).sum(dim=1)
+    assert (likeness > (0.9999 if dtype is torch.float16 else 0.995)).all()
+
+
+def test_a_constant_that_differs_by_more_than_its_rounding_is_refused(tmp_path: Path) -> None:
+    key = "audio_branch.spectrogram_extractor.stft.conv_real.weight"
+    write_laion(tmp_path / "full.pt", False, {})
+    saved = torch.load(tmp_path / "full.pt")["state_dict"]
+    saved[f"module.{key}"] = (saved[f"module.{key}"] * 1.01).half()
+    torch.save({"state_dict": saved}, tmp_path / "half.pt")
+    with pytest.raises(CheckpointError, match="conv_real.weight is not the constant"):
+        read("laion", tmp_path / "half.pt", tokenizer=write_roberta_tokenizer(tmp_path / "roberta"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from model.checkpoint import CheckpointError
@@ -148,3 +150,65 @@ def test_a_folder_that_holds_something_is_not_written_over(released: tuple[Path,
     (tmp_path / "out" / "thesis.txt").write_text("unfinished")
     with pytest.raises(CheckpointError, match="not empty"):
         read("transformers", released[0]).write(tmp_path / "out")
+
+
+def in_two_files(folder: Path, kind: str) -> None:
+    """The weights as save_pretrained writes those of a large model: `kind` is safetensors or bin."""
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    stem = "model" if kind == "safetensors" else "pytorch_model"
+    keys = sorted(state)
+    where = {}
+    for number, part in enumerate((keys[::2], keys[1::2]), 1):
+        name = f"{stem}-{number:05}-of-00002.{kind}"
+        shard = {key: state[key] for key in part}
+        if kind == "safetensors":
+            save_file(shard, folder / name)
+        else:
+            torch.save(shard, folder / name)
+        where |= dict.fromkeys(part, name)
+    (folder / f"{stem}.{kind}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_weights_in_several_files_are_one_model(copy: Path, kind: str) -> None:
+    whole = read("transformers", copy)
+    in_two_files(copy, kind)
+    parts = read("transformers", copy)
+    assert len(parts.files) == 2
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(parts.model.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_a_part_that_is_absent_is_named(copy: Path, kind: str) -> None:
+    in_two_files(copy, kind)
+    next(copy.glob(f"*-00002-of-00002.{kind}")).unlink()
+    with pytest.raises(CheckpointError, match=r"-00002-of-00002\.\w+ cannot be read: No such file"):
+        read("transformers", copy)
+
+
+@pytest.mark.parametrize(
+    ("index", "complaint"),
+    [
+        ("not JSON", "is not an index of weights"),
+        ("[]", "is not an index of weights"),
+        ('{"weight_map": {}}', "names files that are not beside it"),
+        ('{"weight_map": {"a": "../model.safetensors"}}', "names files that are not beside it"),
+        ('{"weight_map": {"a": 1}}', "names files that are not beside it"),
+    ],
+)
+def test_an_index_that_makes_no_sense_is_refused(copy: Path, index: str, complaint: str) -> None:
+    (copy / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(CheckpointError, match=complaint):
+        read("transformers", copy)
+
+
+def test_half_precision_is_read(copy: Path) -> None:
+    whole = read("transformers", copy).model.state_dict()
+    state = load_file(copy / "model.safetensors")
+    halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    save_file(halved, copy / "model.safetensors")
+    for key, value in read("transformers", copy).model.state_dict().items():
+        assert value.dtype == whole[key].dtype
+        torch.testing.assert_close(value, whole[key], rtol=1e-3, atol=1e-6)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import CheckpointError
+from model.checkpoint import CheckpointError, load
 from model.importers import read
-from model.importers.weights import read_pickle
+from model.importers.weights import read_folder, read_pickle
 
 
 class Attack:
@@ -27,7 +28,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "attacked").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize("content", [b"", b"404: Not Found", b"PK\x03\x04 cut short"])
 def test_a_file_that_is_no_pickle_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"weights\.pth cannot be read"):
@@ -67,3 +68,31 @@ def test_an_unknown_kind_and_an_absent_source_are_named(tmp_path: Path) -> None:
         read("openai", tmp_path)
     with pytest.raises(CheckpointError, match="does not exist"):
         read("transformers", tmp_path / "absent")
+
+
+STAND_INS = {
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 776\n",
+    "HTML page": b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>",
+}
+
+
+@pytest.mark.parametrize("what", STAND_INS)
+def test_what_a_failed_download_left_is_named(tmp_path: Path, what: str) -> None:
+    for name in ("weights.pt", "weights.pth", "model.safetensors", "pytorch_model.bin"):
+        (tmp_path / name).write_bytes(STAND_INS[what])
+    for kind in ("laion", "msclap-2022", "panns"):
+        with pytest.raises(CheckpointError, match=f"is an? {what} instead of") as caught:
+            read(kind, tmp_path / "weights.pt", tokenizer=tmp_path if kind == "laion" else None)
+        assert "\n" not in str(caught.value)
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        with pytest.raises(CheckpointError, match=f"is an? {what} instead of"):
+            read_folder(tmp_path)
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("what", STAND_INS)
+def test_a_checkpoint_with_such_a_file_is_refused_too(tmp_path: Path, tiny_folder: Path, what: str) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "checkpoint"))
+    (folder / "model.safetensors").write_bytes(STAND_INS[what])
+    with pytest.raises(CheckpointError, match=f"model.safetensors is an? {what} instead of"):
+        load(folder)
