@@ -29,6 +29,7 @@ from service.ipc.embedding import (
     Embedded,
     Embedder,
     EmbeddingError,
+    ModelReplaced,
     Overloaded,
     Priority,
     RejectedItem,
@@ -93,10 +94,12 @@ class Classifier:
             info = self._embedder.info
             async with self._room(len(clips), deadline) as room:
                 with recording(text_path):
-                    text = asyncio.create_task(self._embed_labels(labels, deadline.priority))
+                    text = asyncio.create_task(self._embed_labels(labels, deadline))
                 outcomes = await self._embed_clips(clips, deadline, room)
             async with asyncio.timeout(deadline.at - time.monotonic()):
                 embedded = await text
+            if self._embedder.info.fingerprint != info.fingerprint:
+                raise ModelReplaced
             stages.follow(text_path)
         except (EmbeddingError, TimeoutError) as error:
             raise problem_of(error) from error
@@ -116,7 +119,7 @@ class Classifier:
 
     async def embed_texts(self, texts: Sequence[str], deadline: Deadline) -> list[Embeddings]:
         """The embedding [d] of each text. Raises EmbeddingError."""
-        vectors = await self._prompts.get(list(dict.fromkeys(texts)), deadline.priority)
+        vectors = await self._prompts.get(list(dict.fromkeys(texts)), deadline.at, deadline.priority)
         stages.mark("text_embed")
         return [vectors[text] for text in texts]
 
@@ -134,7 +137,7 @@ class Classifier:
             stages.mark("queue")
             yield room
 
-    async def _embed_labels(self, labels: ResolvedLabels, priority: Priority) -> LabelEmbeddings:
+    async def _embed_labels(self, labels: ResolvedLabels, deadline: Deadline) -> LabelEmbeddings:
         """Labels as arrays, kept by their content; registered labels then cost no work on text at all."""
         fingerprint, prompts, version = self._embedder.info.fingerprint, labels.prompts, labels.version
         key: Hashable = (fingerprint, prompts) if version is None else (fingerprint, version, prompts.template)
@@ -142,7 +145,7 @@ class Classifier:
         if version is not None and kept is not None:
             stages.mark("cache")
             return kept
-        vectors = await self._prompts.get(prompts.prompts, priority)
+        vectors = await self._prompts.get(prompts.prompts, deadline.at, deadline.priority)
         if kept is None:
             kept = await off_loop(len(vectors) <= BRIEF_PROMPTS, prompts.assemble, vectors)
             self._assembled.put(key, kept)
@@ -180,9 +183,13 @@ class Classifier:
         finally:
             stages.mark("decode")
 
-        async def embed() -> Embedded:
+        async def embed(fingerprint: str) -> Embedded:
             embedded = await self._embedder.embed_audio(
-                decoded.windows, deadline=deadline.at, priority=deadline.priority, reservation=room
+                decoded.windows,
+                deadline=deadline.at,
+                priority=deadline.priority,
+                reservation=room,
+                fingerprint=fingerprint,
             )
             stages.mark("queue", time.perf_counter() - embedded.compute_s)
             stages.mark("audio_embed")
@@ -190,7 +197,7 @@ class Classifier:
 
         try:
             if self._recordings is None:
-                vectors = (await embed()).vectors
+                vectors = (await embed(self._embedder.info.fingerprint)).vectors
             else:
                 vectors = await self._recordings.get(decoded.digest, embed)
                 stages.mark("queue")  # behind another request's embedding of the same recording

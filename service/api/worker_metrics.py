@@ -32,6 +32,11 @@ class WorkerCollector(Collector):
         yield GaugeMetricFamily("anysound_queue_seconds", "Seconds of audio that wait.", stats.queue_seconds)
         yield CounterMetricFamily("anysound_audio_seconds", "Seconds of audio that were embedded.", stats.audio_seconds)
         yield CounterMetricFamily("anysound_worker_restarts", "Workers that died.", stats.restarts)
+        yield GaugeMetricFamily(
+            "anysound_workers_odd",
+            "Workers that are not used, since they serve another model than the others.",
+            self._client.odd_workers,
+        )
         ready = self._client.ready and not self._draining
         yield GaugeMetricFamily(
             "anysound_ready", "1 while a worker is warm and the process is not draining.", float(ready)

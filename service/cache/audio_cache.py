@@ -26,12 +26,13 @@ class AudioCache:
             "audio", limit_bytes, redis_key, redis, ttl_s, weigh=lambda vectors: vectors.nbytes
         )
 
-    async def get(self, digest: str, embed: Callable[[], Awaitable[Embedded]]) -> Embeddings:
-        """A clip's window embeddings [k, d]: cached, else those that `embed` computes. Raises what `embed` raises."""
+    async def get(self, digest: str, embed: Callable[[str], Awaitable[Embedded]]) -> Embeddings:
+        """A clip's window embeddings [k, d]: cached, else those that `embed` computes with the model of the fingerprint
+        that it is given. Raises what `embed` raises."""
         info = self._embedder.info
 
         async def compute(_: list[Key]) -> list[Embeddings]:
-            return [(await embed()).vectors]
+            return [(await embed(info.fingerprint)).vectors]
 
         key = (info.fingerprint, digest)
         found = await self._cache.get([key], info.config.joint_dim, compute)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 import unicodedata
@@ -10,9 +11,8 @@ from collections.abc import Sequence
 from model.prompts import Embeddings
 from service.cache.redis_link import PREFIX, RedisLink
 from service.cache.vector_cache import VectorCache
-from service.ipc.embedding import Embedder, Priority
+from service.ipc.embedding import DeadlineExceeded, Embedder, Priority
 
-EMBED_S = 30.0
 Key = tuple[str, str]
 
 
@@ -33,18 +33,26 @@ class PromptCache:
         self._embedder = embedder
         self._cache: VectorCache[Key] = VectorCache("text", size, redis_key, redis, ttl_s)
 
-    async def get(self, prompts: Sequence[str], priority: Priority) -> dict[str, Embeddings]:
-        """The embedding [d] of each prompt, computed if it is not cached. Raises EmbeddingError."""
+    async def get(self, prompts: Sequence[str], deadline: float, priority: Priority) -> dict[str, Embeddings]:
+        """The embedding [d] of each prompt, computed by `deadline` if it is not cached, in `time.monotonic()` seconds.
+
+        Raises EmbeddingError.
+        """
         info = self._embedder.info
 
         async def embed(keys: list[Key]) -> list[Embeddings]:
             texts = [prompt for _, prompt in keys]
-            deadline = time.monotonic() + EMBED_S
-            embedded = await self._embedder.embed_text(texts, deadline=deadline, priority=priority)
+            embedded = await self._embedder.embed_text(
+                texts, deadline=deadline, priority=priority, fingerprint=info.fingerprint
+            )
             return [vector[None] for vector in embedded.vectors]
 
         keys = {prompt: (info.fingerprint, normalised(prompt)) for prompt in prompts}
-        found = await self._cache.get(list(dict.fromkeys(keys.values())), info.config.joint_dim, embed)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):  # also where another request has them computed
+                found = await self._cache.get(list(dict.fromkeys(keys.values())), info.config.joint_dim, embed)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed") from None
         return {prompt: found[key][0] for prompt, key in keys.items()}
 
     async def flush(self) -> None:

@@ -55,6 +55,13 @@ class WorkerUnavailable(EmbeddingError):
         self.retry_after_s = retry_after_s
 
 
+class ModelReplaced(WorkerUnavailable):
+    """The workers have changed to another model since the request began. A retry gets the new one."""
+
+    def __init__(self) -> None:
+        super().__init__("the model was replaced during the request", 1.0)
+
+
 class Overloaded(EmbeddingError):
     """The queue has no room, or the deadline cannot be met. `retry_after_s` follows from the measured queue rate."""
 
@@ -83,7 +90,8 @@ class Embedder(Protocol):
     """Embeds windows float32 [n, window_samples] and prompts. `deadline` is in `time.monotonic()` seconds.
 
     If one window of a call fails, the whole call does, so each clip is a call of its own. Cancelling the awaiting task
-    drops the work that has not reached the device. All methods raise EmbeddingError.
+    drops the work that has not reached the device. With `fingerprint`, embeddings come from that model or not at all.
+    All methods raise EmbeddingError.
     """
 
     @property
@@ -98,7 +106,7 @@ class Embedder(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """The model of the worker that started last. Raises WorkerUnavailable before the first one was ready."""
+        """The model that is served, or was last. Raises WorkerUnavailable before the first worker was ready."""
         ...
 
     def check(self, *, deadline: float, priority: Priority = Priority.INTERACTIVE) -> None:
@@ -121,8 +129,14 @@ class Embedder(Protocol):
         deadline: float,
         priority: Priority = Priority.INTERACTIVE,
         reservation: Reservation | None = None,
+        fingerprint: str | None = None,
     ) -> Embedded: ...
 
     async def embed_text(
-        self, prompts: Sequence[str], *, deadline: float, priority: Priority = Priority.INTERACTIVE
+        self,
+        prompts: Sequence[str],
+        *,
+        deadline: float,
+        priority: Priority = Priority.INTERACTIVE,
+        fingerprint: str | None = None,
     ) -> Embedded: ...

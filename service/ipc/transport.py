@@ -2,6 +2,10 @@
 
 A worker listens (ROUTER) on `ipc://` in a directory that only this user can enter; each API process connects (DEALER).
 Nothing is pickled: windows and embeddings are sent as float32 bytes, which ZeroMQ does not copy.
+
+No message is dropped and no send blocks while the connection lasts: neither end bounds what it has to send, and what an
+end does not receive stays with the sender. Memory is bounded by what is asked for: an API process has up to
+`MAX_PENDING` requests at a worker, and the worker's queue admits only so much work.
 """
 
 from __future__ import annotations
@@ -18,8 +22,12 @@ import zmq.asyncio
 from model.config import ClapConfig
 from service.ipc.embedding import ModelInfo, Vectors
 
-HEADER_BYTES = 1 << 20
-HIGH_WATER = 256
+PART_BYTES = 16 << 20
+"""The largest payload, unless a single window is larger: longer clips and lists of prompts are sent in parts."""
+MAX_PENDING = 10_000
+"""How many requests of one API process may wait for the answer of one worker."""
+RECEIVED = 256
+"""How many messages ZeroMQ receives in advance."""
 
 
 class Malformed(ValueError):
@@ -52,15 +60,15 @@ class Release:
 class Audio:
     """API process → worker, with windows float32 [rows, samples]. Answered with Done or Failed.
 
-    `deadline` is in `time.monotonic()` seconds, the same in all processes. `request_id` is the HTTP request's, for the
-    worker's log lines.
+    `deadline` is in `time.monotonic()` seconds, the same in all processes. Messages of the same `group` belong to one
+    HTTP request: they share its turns, and the reservation whose id it is. `request_id` is for the worker's log lines.
     """
 
     id: int
     rows: int
     priority: str
     deadline: float
-    reservation: int | None = None
+    group: int
     request_id: str = ""
 
 
@@ -72,6 +80,7 @@ class Text:
     rows: int
     priority: str
     deadline: float
+    group: int
     request_id: str = ""
 
 
@@ -84,10 +93,13 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Info:
-    """Worker → API process: the checkpoint it serves, its largest payload, and how long it took to start."""
+    """Worker → API process: the checkpoint it serves, since when (`time.monotonic()`), and how long it took to start.
+
+    Sent to an API process that is new to the worker, or that was silent for so long that its work was dropped.
+    """
 
     model: dict[str, Any]
-    max_payload_bytes: int
+    ready_since: float
     startup_s: float
 
 
@@ -167,22 +179,26 @@ def model_from_json(data: dict[str, Any]) -> ModelInfo:
     return ModelInfo(**{**data, "config": ClapConfig.model_validate(data["config"])})
 
 
-def listen(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, max_payload_bytes: int) -> zmq.Socket[bytes]:
-    """A worker's socket. A client that sends a larger frame is disconnected."""
+def listen(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, largest_frame: int) -> zmq.Socket[bytes]:
+    """A worker's socket. A client that sends a larger frame is disconnected. Sending to a client that has gone raises
+    ZMQError with EHOSTUNREACH."""
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0
-    socket.maxmsgsize = max(max_payload_bytes, HEADER_BYTES)
-    socket.set_hwm(HIGH_WATER)
+    socket.maxmsgsize = max(largest_frame, PART_BYTES)
+    socket.router_mandatory = True
+    socket.sndhwm = 0
+    socket.rcvhwm = RECEIVED
     socket.bind(endpoint)
     return socket
 
 
 def connecting(context: zmq.asyncio.Context) -> zmq.asyncio.Socket:
-    """An API process' socket. It reconnects by itself and queues nothing while the worker is not connected."""
+    """An API process' socket. It reconnects by itself; while the worker is not connected, sending raises zmq.Again."""
     socket = context.socket(zmq.DEALER)
     socket.linger = 0
     socket.immediate = True
     socket.reconnect_ivl = 50
     socket.reconnect_ivl_max = 1000
-    socket.set_hwm(HIGH_WATER)
+    socket.sndhwm = 0
+    socket.rcvhwm = RECEIVED
     return socket

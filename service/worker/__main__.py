@@ -14,8 +14,8 @@ from model.memory import keep_freed_memory
 from service import lifeline
 from service.cores import yield_to_others
 from service.observe import logs
-from service.worker.batching import QueueLimits
-from service.worker.compute import warm_up
+from service.worker.compute import kinds_of_threads, warm_up
+from service.worker.wait_estimate import QueueLimits
 from service.worker.worker import Worker
 
 log = logging.getLogger("anysound.worker")
@@ -67,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine,
         options.endpoint,
         limits,
-        streams=engine.streams,
+        threads=kinds_of_threads(engine.streams, engine.device.type),
         stats_file=options.stats_file,
         restarts=options.restarts,
     )
-    warm_up(engine, worker.queue.estimate.rates, worker.window_s)
+    warm_up(engine, worker.queue.estimate, worker.window_s)
     worker.startup_s = time.monotonic() - began
     log.info("%s is ready on %s after %.1f s", engine.info.config.name, engine.device, worker.startup_s)
     worker.serve(heartbeat)

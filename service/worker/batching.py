@@ -7,36 +7,14 @@ timer: an idle device takes whatever waits at once, and while it is busy the nex
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
 from service.ipc.embedding import Priority
 from service.worker.lane import Lane
 from service.worker.queue_rate import QueueRate
 from service.worker.requests import Batch, Item, Kind, Request
-from service.worker.wait_estimate import WaitEstimate
-
-
-@dataclass(frozen=True)
-class QueueLimits:
-    """Bounds of one batch and of the queue. An item's cost is in seconds of audio, or in tokens."""
-
-    batch_seconds: float = 160.0
-    batch_windows: int = 64
-    batch_tokens: float = 4096.0
-    batch_prompts: int = 128
-    queue_seconds: float = 600.0
-    queue_tokens: float = 400_000.0
-
-    def batch_cost(self, kind: Kind) -> float:
-        return self.batch_seconds if kind is Kind.AUDIO else self.batch_tokens
-
-    def batch_items(self, kind: Kind) -> int:
-        return self.batch_windows if kind is Kind.AUDIO else self.batch_prompts
-
-    def queue_cost(self, kind: Kind) -> float:
-        return self.queue_seconds if kind is Kind.AUDIO else self.queue_tokens
-
+from service.worker.wait_estimate import QueueLimits, WaitEstimate
 
 BULK_SHARE = 1 / 8
 """The share of every full batch, and of the turns between audio and text, that bulk work gets while interactive work
@@ -45,8 +23,12 @@ waits."""
 BULK_QUEUE = 1 / 2
 """The share of the queue that bulk work may fill; the rest is kept for interactive work."""
 
+LONG = 1 / 2
+"""No group needs more free room than this share of its bound: work that is longer than the whole queue is admitted
+too, one such group at a time, since it then fills the queue."""
+
 TURNS = 4
-"""A turn of one request is at most this fraction of a batch, so a long request shares its batches with others."""
+"""A turn of one group is at most this fraction of a batch, so a long request shares its batches with others."""
 
 
 @dataclass(slots=True)
@@ -71,11 +53,12 @@ class BatchQueue:
 
     def __init__(self, limits: QueueLimits, rates: dict[Kind, QueueRate] | None = None) -> None:
         self.limits = limits
-        self.estimate = WaitEstimate({kind: limits.batch_cost(kind) for kind in Kind}, rates)
+        self.estimate = WaitEstimate(limits, rates)
         self._lanes = {
             (kind, priority): Lane(limits.batch_cost(kind) / TURNS) for kind in Kind for priority in Priority
         }
         self._reserved: dict[Hashable, ReservedRoom] = {}
+        self._reserved_seconds = dict.fromkeys(Priority, 0.0)
         self._credit = dict.fromkeys(Kind, 0.0)
         self._last = Kind.AUDIO
         self._passed_over = 0
@@ -87,8 +70,13 @@ class BatchQueue:
         priorities = tuple(Priority) if priority is None else (priority,)
         cost = sum(self._lanes[kind, each].cost for each in priorities)
         if kind is Kind.AUDIO:
-            cost += sum(room.seconds for room in self._reserved.values() if room.priority in priorities)
+            cost += sum(self._reserved_seconds[each] for each in priorities)
         return cost
+
+    def waiting_of(self, kind: Kind, priority: Priority, group: Hashable) -> float:
+        """Cost that waits of one group, its reservation included."""
+        room = self._reserved.get(group) if kind is Kind.AUDIO else None
+        return self._lanes[kind, priority].cost_of(group) + (0.0 if room is None else room.seconds)
 
     def __len__(self) -> int:
         """How many requests have items waiting."""
@@ -96,63 +84,88 @@ class BatchQueue:
 
     # Admission: a whole request or nothing of it
 
-    def reserve(self, key: Hashable, seconds: float, priority: Priority, deadline: float, now: float) -> None:
+    def reserve(self, group: Hashable, seconds: float, priority: Priority, deadline: float, now: float) -> None:
         """Keep room for audio that is not decoded yet, until it is released or its deadline passes. Raises Refused."""
-        self._check(Kind.AUDIO, priority, seconds, deadline, now)
-        self._reserved[key] = ReservedRoom(priority, seconds, deadline)
+        self._check(Kind.AUDIO, priority, group, seconds, deadline, now)
+        self._keep(group, ReservedRoom(priority, seconds, deadline))
 
-    def release(self, key: Hashable) -> None:
+    def release(self, group: Hashable) -> None:
         """Give back what is left of a reservation."""
-        self._reserved.pop(key, None)
+        if (room := self._reserved.pop(group, None)) is not None:
+            self._reserved_seconds[room.priority] -= room.seconds
+        if not self._reserved:
+            self._reserved_seconds = dict.fromkeys(Priority, 0.0)  # what rounding left
+
+    def _keep(self, group: Hashable, room: ReservedRoom) -> None:
+        self._reserved[group] = room
+        self._reserved_seconds[room.priority] += room.seconds
 
     def admit(self, request: Request, now: float) -> None:
-        """Queue a request. What its reservation holds is not checked again. Raises Refused, ValueError if empty."""
+        """Queue a request. What its group has reserved is not checked again. Raises Refused, ValueError if empty."""
         if not request.costs:
             raise ValueError("a request without items")
-        room = self._reserved.get(request.reservation) if request.reservation is not None else None
+        room = self._reserved.get(request.group)
         excess = request.cost if room is None else request.cost - room.seconds
         if excess > 1e-6:
-            self._check(request.kind, request.priority, excess, request.deadline, now)
+            self._check(request.kind, request.priority, request.group, excess, request.deadline, now)
         if room is not None:
-            room.seconds = max(0.0, -excess)
+            self.release(request.group)
+            self._keep(request.group, ReservedRoom(room.priority, max(0.0, -excess), room.deadline))
         self._lanes[request.kind, request.priority].add(request)
 
-    def _check(self, kind: Kind, priority: Priority, cost: float, deadline: float, now: float) -> None:
+    def _check(self, kind: Kind, priority: Priority, group: Hashable, cost: float, deadline: float, now: float) -> None:
+        """Raises Refused if `cost` more of a group has no room, or would not be done by the deadline.
+
+        What the group itself has waiting does not count against it.
+        """
+        own = self.waiting_of(kind, priority, group)
+        others = self.waiting(kind) - own
+        total = own + cost
         bound = self.limits.queue_cost(kind)
-        waiting = self.waiting(kind)
-        excess = waiting + cost - bound
+        excess = others + min(total, LONG * bound) - bound
         if priority is Priority.BULK:
-            excess = max(excess, self.waiting(kind, Priority.BULK) + cost - bound * BULK_QUEUE)
-        if excess > 0 and waiting > 0:  # a request above the bound may have an empty queue to itself
-            until_it_fits = self.estimate.queue_s(kind, min(excess, waiting))
+            bulk_bound = BULK_QUEUE * bound
+            bulk_others = self.waiting(kind, priority) - own
+            excess = max(excess, bulk_others + min(total, LONG * bulk_bound) - bulk_bound)
+        if excess > 1e-6:
+            until_it_fits = self.estimate.queue_s(kind, min(excess, others))
             raise Refused("the queue is full", self.estimate.running_s(now) + until_it_fits)
-        if waiting == 0 and self.estimate.idle and now < deadline:
+        if others <= 1e-6 and self.estimate.idle and now < deadline:
             return  # an idle device tries: only that can correct an estimate that is too high
-        late = now + self.wait_s(kind, priority, cost, now) - deadline
+        if now + self._longest_wait_s(kind, priority, total, now) <= deadline:
+            return
+        late = now + self.wait_s(kind, priority, total, now, group) - deadline
         if late > 0:
             raise Refused("the deadline cannot be met", late)
 
-    def wait_s(self, kind: Kind, priority: Priority, cost: float, now: float) -> float:
-        """Estimated seconds until a new request of `cost` is done."""
+    def wait_s(self, kind: Kind, priority: Priority, cost: float, now: float, group: Hashable = None) -> float:
+        """Estimated seconds until a group that has `cost` in all is done."""
         other = Kind.TEXT if kind is Kind.AUDIO else Kind.AUDIO
-        ahead = self._ahead_of(kind, priority, cost)
+        ahead = self._ahead_of(kind, priority, cost, group)
         return self.estimate.wait_s(kind, ahead + cost, self._all_ahead(other, priority), now)
 
-    def _ahead_of(self, kind: Kind, priority: Priority, cost: float) -> float:
-        """Cost of this kind that goes before the last item of a new request of `cost`."""
-        ahead = self._lanes[kind, priority].ahead_of(cost)
+    def _longest_wait_s(self, kind: Kind, priority: Priority, cost: float, now: float) -> float:
+        """An upper bound of `wait_s` that does not look at each group, as if all that waits went first."""
+        other = Kind.TEXT if kind is Kind.AUDIO else Kind.AUDIO
+        ahead = self._all_ahead(kind, priority, cost)
+        return self.estimate.wait_s(kind, ahead + cost, self._all_ahead(other, priority), now)
+
+    def _ahead_of(self, kind: Kind, priority: Priority, cost: float, group: Hashable) -> float:
+        """Cost of this kind that goes before the last item of a group that has `cost` in all."""
+        ahead = self._lanes[kind, priority].ahead_of(cost, group)
         if kind is Kind.AUDIO:
-            ahead += sum(min(room.seconds, cost) for room in self._reserved.values() if room.priority is priority)
+            rooms = (room for key, room in self._reserved.items() if key != group and room.priority is priority)
+            ahead += sum(min(room.seconds, cost) for room in rooms)
         if priority is Priority.BULK:
             return ahead + self.waiting(kind, Priority.INTERACTIVE)
         return ahead + self._bulk_beside(kind, ahead + cost)
 
-    def _all_ahead(self, kind: Kind, priority: Priority) -> float:
-        """Cost of this kind that would be served before a long request of the same priority."""
+    def _all_ahead(self, kind: Kind, priority: Priority, cost: float = 0.0) -> float:
+        """Cost of this kind that goes before all work of the same priority is done, `cost` more of it included."""
         waiting = self.waiting(kind, priority)
         if priority is Priority.BULK:
             return waiting + self.waiting(kind, Priority.INTERACTIVE)
-        return waiting + self._bulk_beside(kind, waiting)
+        return waiting + self._bulk_beside(kind, waiting + cost)
 
     def _bulk_beside(self, kind: Kind, interactive: float) -> float:
         """Cost of bulk work that is served while `interactive` is."""
@@ -171,8 +184,8 @@ class BatchQueue:
 
     def expire(self, now: float) -> list[Request]:
         """Drop requests and reservations whose deadline has passed."""
-        for key in [key for key, room in self._reserved.items() if room.deadline <= now]:
-            del self._reserved[key]
+        for group in [group for group, room in self._reserved.items() if room.deadline <= now]:
+            self.release(group)
         expired = [
             request for lane in self._lanes.values() for request in lane.requests.values() if request.deadline <= now
         ]
@@ -180,10 +193,10 @@ class BatchQueue:
             self.cancel(request.id)
         return expired
 
-    def take(self, now: float) -> Batch:
-        """The next batch for an idle device, without what has expired."""
+    def take(self, now: float, kinds: Collection[Kind] = tuple(Kind)) -> Batch:
+        """The next batch for an idle device or thread that runs `kinds`, without what has expired."""
         expired = self.expire(now)
-        kind = self._next_kind()
+        kind = self._next_kind() if len(kinds) > 1 else next(iter(kinds))
         items, cost = self._fill(kind)
         return Batch(kind, items, cost, expired)
 
@@ -208,32 +221,36 @@ class BatchQueue:
         return self._last
 
     def _fill(self, kind: Kind) -> tuple[list[Item], float]:
+        """The items of the next batch, and its cost: all items are padded to the largest one."""
         interactive, bulk = self._lanes[kind, Priority.INTERACTIVE], self._lanes[kind, Priority.BULK]
         items: list[Item] = []
-        room = self.limits.batch_cost(kind)
-        cost = 0.0
+        room = self.estimate.batch_cost(kind)
+        interactive.quantum = bulk.quantum = room / TURNS
+        largest = 0.0
 
         def draw(lane: Lane, budget: float) -> float:
             """Add items of a lane while `budget` lasts; the first item of a batch always fits."""
+            nonlocal largest
             drawn = 0.0
             while lane and len(items) < self.limits.batch_items(kind):
                 price = lane.next_cost()
-                if items and cost + drawn + price > room + 1e-9:
+                if items and (len(items) + 1) * max(largest, price) > room + 1e-9:
                     break
                 if drawn + price > budget + 1e-9:
                     break
                 items.append(lane.draw())
+                largest = max(largest, price)
                 drawn += price
             return drawn
 
+        drawn = 0.0
         if interactive and bulk:
             drawn = draw(bulk, self._credit[kind])
             self._credit[kind] -= drawn
-            cost += drawn
-        cost += draw(interactive, math.inf)
-        cost += draw(bulk, math.inf)
+        drawn += draw(interactive, math.inf)
+        drawn += draw(bulk, math.inf)
         if not bulk:
             self._credit[kind] = 0.0
         elif interactive:
-            self._credit[kind] = min(self._credit[kind] + BULK_SHARE * cost, max(room, bulk.next_cost()))
-        return items, cost
+            self._credit[kind] = min(self._credit[kind] + BULK_SHARE * drawn, max(room, bulk.next_cost()))
+        return items, len(items) * largest

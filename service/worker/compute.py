@@ -1,7 +1,8 @@
 """The compute threads: they take batches from the queue and run the model, so the device never waits for a socket.
 
 There are as many as the engine has streams: two on a GPU, where one batch is copied while the other is computed, and
-one per core on a CPU.
+one per core on a CPU. There, a thread more runs nothing but prompts and one of the others nothing but audio, so that
+neither kind waits for a batch of the other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -21,8 +22,8 @@ import numpy as np
 from service.ipc.embedding import ModelInfo, Vectors
 from service.worker.batching import BatchQueue
 from service.worker.isolation import DeviceFault, Outcome, embed_each
-from service.worker.queue_rate import QueueRate
 from service.worker.requests import Batch, Kind
+from service.worker.wait_estimate import WaitEstimate
 
 log = logging.getLogger("anysound.worker")
 
@@ -54,10 +55,20 @@ class Finished:
     ended: float = 0.0
 
 
-class ComputeThreads:
-    """Threads that run batches of `queue` until `stop`. Whoever uses the queue holds `lock`."""
+EITHER = tuple(Kind)
 
-    def __init__(self, model: Model, queue: BatchQueue, streams: int) -> None:
+
+def kinds_of_threads(streams: int, device: str) -> list[Collection[Kind]]:
+    """What each compute thread runs."""
+    if device != "cpu":
+        return [EITHER] * streams
+    return [(Kind.AUDIO,), *[EITHER] * (streams - 1), (Kind.TEXT,)]
+
+
+class ComputeThreads:
+    """Threads that run batches of `queue` until `stop`, each of its own kinds. Whoever uses the queue holds `lock`."""
+
+    def __init__(self, model: Model, queue: BatchQueue, threads: Sequence[Collection[Kind]]) -> None:
         self.lock = threading.Condition()
         self.wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable when a batch is finished."""
@@ -66,7 +77,8 @@ class ComputeThreads:
         self._finished: SimpleQueue[Finished] = SimpleQueue()
         self._stopped = False
         self._threads = [
-            threading.Thread(target=self._compute, name=f"compute-{number}", daemon=True) for number in range(streams)
+            threading.Thread(target=self._compute, args=(kinds,), name=f"compute-{number}", daemon=True)
+            for number, kinds in enumerate(threads)
         ]
 
     def start(self) -> None:
@@ -88,9 +100,9 @@ class ComputeThreads:
             except Empty:
                 return
 
-    def _compute(self) -> None:
+    def _compute(self, kinds: Collection[Kind]) -> None:
         try:
-            while (batch := self._next_batch()) is not None:
+            while (batch := self._next_batch(kinds)) is not None:
                 self._run(batch)
         except DeviceFault as fault:
             log.critical("the device failed: %s", fault)
@@ -99,12 +111,12 @@ class ComputeThreads:
             traceback.print_exc()
             os._exit(os.EX_SOFTWARE)
 
-    def _next_batch(self) -> Batch | None:
+    def _next_batch(self, kinds: Collection[Kind]) -> Batch | None:
         """Wait for work; None after `stop`."""
         with self.lock:
             while not self._stopped:
                 now = time.monotonic()
-                batch = self._queue.take(now)
+                batch = self._queue.take(now, kinds)
                 if batch.items:
                     self._queue.estimate.started(batch, now)
                     return batch
@@ -131,13 +143,13 @@ class ComputeThreads:
         os.eventfd_write(self.wakeup, 1)
 
 
-def warm_up(model: Model, rates: dict[Kind, QueueRate], window_s: float) -> None:
+def warm_up(model: Model, estimate: WaitEstimate, window_s: float) -> None:
     """Run each encoder, so that no request pays for lazy set-up, and learn how long batches take."""
     silence = np.zeros((max(WARM_UP_BATCHES), model.window_samples), np.float32)
     prompts = ["this is a sound of a dog"] * max(WARM_UP_BATCHES)
     for size in WARM_UP_BATCHES:
-        rates[Kind.AUDIO].observe(size * window_s, best_s(model.embed_audio, list(silence[:size])))
-        rates[Kind.TEXT].observe(size * token_cost(prompts[0], 100), best_s(model.embed_text, prompts[:size]))
+        estimate.learn(Kind.AUDIO, size * window_s, best_s(model.embed_audio, list(silence[:size])))
+        estimate.learn(Kind.TEXT, size * token_cost(prompts[0], 100), best_s(model.embed_text, prompts[:size]))
 
 
 def best_s(embed: Callable[[Any], Vectors], items: Sequence[Any]) -> float:

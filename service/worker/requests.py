@@ -20,21 +20,21 @@ class Kind(Enum):
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """Items that were sent together: the windows of one clip, or a list of prompts.
+    """Items that were sent together: windows of one clip, or prompts.
 
-    `costs` has one entry per item, in seconds of audio or in tokens. `deadline` and `arrived` are in
-    `time.monotonic()` seconds. `payload` belongs to the caller. Items before `taken` have left the queue, and `cost`
-    is the cost of the others.
+    Requests of the same `group` belong to one caller's request and share its turns and its reservation. `costs` has one
+    entry per item, in seconds of audio or in tokens. `deadline` and `arrived` are in `time.monotonic()` seconds.
+    `payload` belongs to the caller. Items before `taken` have left the queue, and `cost` is the cost of the others.
     """
 
     id: Hashable
+    group: Hashable
     kind: Kind
     priority: Priority
     costs: Sequence[float]
     deadline: float
     arrived: float
     payload: Any = None
-    reservation: Hashable | None = None
     taken: int = 0
     cost: float = field(init=False)
 
@@ -52,7 +52,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the device runs next; empty if nothing waits. `expired` requests were dropped after their deadline."""
+    """What the device runs next; empty if nothing waits. `expired` requests were dropped after their deadline.
+
+    `cost` includes padding: every item costs as much as the largest one.
+    """
 
     kind: Kind
     items: list[Item]

@@ -3,35 +3,77 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from dataclasses import dataclass
 
 from service.worker.queue_rate import QueueRate
 from service.worker.requests import Batch, Kind
+
+TEXT_BATCH_S = 0.1
+"""How long a batch of prompts may take, since the next prompt waits for it."""
+TEXT_BATCHES = 8
+"""How many of the last batches of prompts say how many fit into that time."""
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """Bounds of one batch and of the queue. An item's cost is in seconds of audio, or in tokens."""
+
+    batch_seconds: float = 160.0
+    batch_windows: int = 64
+    batch_tokens: float = 4096.0
+    batch_prompts: int = 128
+    queue_seconds: float = 600.0
+    queue_tokens: float = 400_000.0
+
+    def batch_cost(self, kind: Kind) -> float:
+        return self.batch_seconds if kind is Kind.AUDIO else self.batch_tokens
+
+    def batch_items(self, kind: Kind) -> int:
+        return self.batch_windows if kind is Kind.AUDIO else self.batch_prompts
+
+    def queue_cost(self, kind: Kind) -> float:
+        return self.queue_seconds if kind is Kind.AUDIO else self.queue_tokens
 
 
 class WaitEstimate:
     """Learns from the batches that the device starts and finishes. `now` is in the seconds of the deadlines.
 
-    `batch_costs` are the largest cost of a batch, by kind.
+    Batches may run at the same time. The `rates` then charge each batch the time since the one before it finished:
+    this makes the estimate of a queue right, while a single batch takes longer.
     """
 
-    def __init__(self, batch_costs: dict[Kind, float], rates: dict[Kind, QueueRate] | None = None) -> None:
+    def __init__(self, limits: QueueLimits, rates: dict[Kind, QueueRate] | None = None) -> None:
         self.rates = rates or {kind: QueueRate() for kind in Kind}
-        self._batch_costs = batch_costs
+        self._limits = limits
+        self._text: deque[tuple[float, float]] = deque(maxlen=TEXT_BATCHES)  # cost, and seconds from start to end
         self._running: dict[int, tuple[float, float]] = {}  # id of a batch: when it started, how long it should take
         self._last_finished = -math.inf
+
+    def learn(self, kind: Kind, cost: float, duration_s: float) -> None:
+        """Record a batch that ran alone."""
+        self.rates[kind].observe(cost, duration_s)
+        if kind is Kind.TEXT:
+            self._text.append((cost, duration_s))
 
     def started(self, batch: Batch, now: float) -> None:
         self._running[id(batch)] = (now, self.rates[batch.kind].batch_s(batch.cost))
 
-    def finished(self, batch: Batch, now: float) -> float:
-        """Learn from a finished batch, and return how long it ran.
-
-        Batches may run at the same time: each is charged the time since the one before it finished.
-        """
+    def finished(self, batch: Batch, now: float) -> None:
         start, _ = self._running.pop(id(batch))
         self.rates[batch.kind].observe(batch.cost, now - max(start, self._last_finished))
+        if batch.kind is Kind.TEXT:
+            self._text.append((batch.cost, now - start))
         self._last_finished = now
-        return now - start
+
+    def batch_cost(self, kind: Kind) -> float:
+        """The largest cost of a batch: the configured limit, and for prompts what the last batches would do in
+        TEXT_BATCH_S. A larger batch costs less per token, so full batches grow until they take that long."""
+        limit = self._limits.batch_cost(kind)
+        duration_s = sum(duration for _, duration in self._text)
+        if kind is Kind.AUDIO or not duration_s:
+            return limit
+        return min(limit, max(1.0, TEXT_BATCH_S * sum(cost for cost, _ in self._text) / duration_s))
 
     @property
     def idle(self) -> bool:
@@ -48,7 +90,7 @@ class WaitEstimate:
 
     def queue_s(self, kind: Kind, cost: float) -> float:
         """Estimated seconds to work off `cost` of one kind."""
-        return self.rates[kind].queue_s(cost, self._batch_costs[kind])
+        return self.rates[kind].queue_s(cost, self.batch_cost(kind))
 
     def wait_s(self, kind: Kind, ahead: float, others: float, now: float) -> float:
         """Estimated seconds until `ahead` of one kind is done, the new request's own cost included.
@@ -56,5 +98,5 @@ class WaitEstimate:
         Of the other kind `others` is ahead; the kinds take turns, batch by batch.
         """
         other = Kind.TEXT if kind is Kind.AUDIO else Kind.AUDIO
-        turns = math.ceil(ahead / self._batch_costs[kind]) * self._batch_costs[other]
+        turns = math.ceil(ahead / self.batch_cost(kind)) * self.batch_cost(other)
         return self.running_s(now) + self.queue_s(kind, ahead) + self.queue_s(other, min(others, turns))

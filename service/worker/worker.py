@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,11 +40,12 @@ from service.ipc.transport import (
     model_to_json,
 )
 from service.observe.logs import of_request
-from service.worker.batching import BatchQueue, QueueLimits, Refused
-from service.worker.compute import EX_DEVICE, ComputeThreads, Finished, Model, token_cost
+from service.worker.batching import BatchQueue, Refused
+from service.worker.compute import EITHER, EX_DEVICE, ComputeThreads, Finished, Model, token_cost
 from service.worker.isolation import Outcome
 from service.worker.jobs import Job, JobTable, Key
 from service.worker.requests import Batch, Kind, Request
+from service.worker.wait_estimate import QueueLimits
 
 log = logging.getLogger("anysound.worker")
 
@@ -58,15 +58,17 @@ HANG_S = 120.0
 
 @dataclass
 class Clients:
-    """When each API process was last heard from."""
+    """The API processes: when each was last heard from, and those that have disconnected."""
 
     heard: dict[bytes, float] = field(default_factory=dict)
+    gone: set[bytes] = field(default_factory=set)
 
-    def remove_silent(self, now: float) -> list[bytes]:
-        silent = [client for client, at in self.heard.items() if now - at > SILENCE_S]
-        for client in silent:
-            del self.heard[client]
-        return silent
+    def remove_gone(self, now: float) -> set[bytes]:
+        """Forget the clients that have disconnected or have been silent for too long, and return them."""
+        gone = self.gone | {client for client, at in self.heard.items() if now - at > SILENCE_S}
+        self.heard = {client: at for client, at in self.heard.items() if client not in gone}
+        self.gone = set()
+        return gone
 
 
 class Worker:
@@ -78,7 +80,7 @@ class Worker:
         endpoint: str,
         limits: QueueLimits,
         *,
-        streams: int = 1,
+        threads: Sequence[Collection[Kind]] = (EITHER,),
         stats_file: Path | None = None,
         restarts: int = 0,
         startup_s: float = 0.0,
@@ -89,20 +91,21 @@ class Worker:
         self.stats = WorkerStats() if stats_file is None else WorkerStats.restore(stats_file)
         self.stats.restarts = restarts
         self.startup_s = startup_s
-        front_end = model.info.config.front_end
-        self.window_s = front_end.window_s
+        self.ready_since = 0.0
+        self.window_s = model.info.config.front_end.window_s
         self.max_tokens = model.info.config.text_encoder.max_tokens
-        self.max_payload_bytes = int(limits.queue_seconds * front_end.sample_rate * 4) + model.window_samples * 4
         self.queue = BatchQueue(limits)
-        self.compute = ComputeThreads(model, self.queue, streams)
+        self.compute = ComputeThreads(model, self.queue, threads)
         self._jobs = JobTable()
         self._clients = Clients()
+        self._stats_saved = True
         self._socket: zmq.Socket[bytes]
 
     def serve(self, heartbeat: socket.socket | None = None) -> None:
         """Answer until the other end of `heartbeat` is closed. One byte is written at every beat, first when ready."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = listen(context, self.endpoint, self.max_payload_bytes)
+        self._socket = listen(context, self.endpoint, 4 * self.model.window_samples)
+        self.ready_since = time.monotonic()
         self.compute.start()
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
@@ -137,13 +140,13 @@ class Worker:
             try:
                 message, payload = decode(frames)
                 self._receive(client.bytes, message, payload)
-            except (ValueError, TypeError) as error:
+            except Malformed as error:
                 log.warning("ignored a message: %s", error)
 
     def _receive(self, client: bytes, message: Message, payload: memoryview) -> None:
         now = time.monotonic()
         if client not in self._clients.heard:
-            self._send(client, Info(model_to_json(self.model.info), self.max_payload_bytes, self.startup_s))
+            self._send(client, Info(model_to_json(self.model.info), self.ready_since, self.startup_s))
         self._clients.heard[client] = now
         match message:
             case Hello():
@@ -154,7 +157,11 @@ class Worker:
                 with self.compute.lock:
                     self.queue.release((client, number))
             case Audio() | Text():
-                self._admit(client, message, payload, now)
+                try:
+                    self._admit(client, message, payload, now)
+                except (ValueError, TypeError) as error:
+                    log.warning("rejected a message: %s", error)
+                    self._send(client, Failed(message.id, "rejected_item", str(error)))
             case Cancel(id=number):
                 self._cancel((client, number))
             case _:
@@ -178,21 +185,18 @@ class Worker:
             if items.shape[1] != self.model.window_samples:
                 raise Malformed(f"windows of {items.shape[1]} samples, not {self.model.window_samples}")
             kind, costs = Kind.AUDIO, [self.window_s] * len(items)
-            reservation = None if message.reservation is None else (client, message.reservation)
         else:
             items = json.loads(bytes(payload))
             kind, costs = Kind.TEXT, [token_cost(prompt, self.max_tokens) for prompt in items]
-            reservation = None
         vectors = np.zeros((len(items), self.model.dim), np.float32)
         job = Job(client, message.id, items, vectors, len(items), message.request_id)
-        request = Request(
-            job.key, kind, Priority(message.priority), costs, message.deadline, now, job, reservation=reservation
-        )
+        group = (client, message.group)
+        request = Request(job.key, group, kind, Priority(message.priority), costs, message.deadline, now, job)
         try:
             with self.compute.lock:
                 self.queue.admit(request, now)
                 self._jobs.open(job)
-                self.compute.lock.notify()
+                self.compute.lock.notify_all()
         except Refused as refused:
             self._refuse(client, message.id, refused)
 
@@ -249,8 +253,12 @@ class Worker:
         self._send(job.client, Failed(job.id, error, detail))
 
     def _send(self, client: bytes, message: Message, payload: Buffer = b"") -> None:
-        with contextlib.suppress(zmq.Again):  # a client that does not read loses its own answers only
+        try:
             self._socket.send_multipart([client, *encode(message, payload)], zmq.NOBLOCK, copy=len(payload) < 1 << 16)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._clients.gone.add(client)
 
     def _beat(self, heartbeat: socket.socket | None) -> None:
         now = time.monotonic()
@@ -262,12 +270,23 @@ class Worker:
         if self.stats.busy_s > HANG_S:
             log.critical("a batch has been running for %.0f s", self.stats.busy_s)
             os._exit(EX_DEVICE)
-        for client in self._clients.remove_silent(now):
-            for key in self._jobs.of(client):
-                self._cancel(key)
         for client in self._clients.heard:
             self._send(client, Heartbeat(self.stats.to_json()))
-        if self.stats_file is not None:
-            self.stats.save(self.stats_file)
+        for client in self._clients.remove_gone(now):
+            for key in self._jobs.of(client):
+                self._cancel(key)
+        self._save_stats()
         if heartbeat is not None:
             lifeline.beat(heartbeat)
+
+    def _save_stats(self) -> None:
+        if self.stats_file is None:
+            return
+        try:
+            self.stats.save(self.stats_file)
+        except OSError as error:
+            if self._stats_saved:
+                log.error("cannot save the counters, a restart will lose them: %s", error)
+            self._stats_saved = False
+        else:
+            self._stats_saved = True

@@ -1,15 +1,23 @@
-"""A model without weights, whose embeddings can be told apart, and which fails when told to."""
+"""A model without weights, whose embeddings can be told apart, which fails when told to; and a worker that runs it."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from model.config import ClapConfig, FrontEndConfig, TextEncoderConfig
 from service.ipc.embedding import ModelInfo, Vectors
 from service.worker.isolation import OutOfMemory
+from service.worker.requests import Kind
+from service.worker.wait_estimate import QueueLimits
+from service.worker.worker import Worker
 
 CONFIG = ClapConfig(
     name="fake",
@@ -20,6 +28,9 @@ CONFIG = ClapConfig(
     joint_dim=2,
 )
 SAMPLES = CONFIG.front_end.window_samples
+
+LIMITS = QueueLimits(batch_seconds=8, batch_windows=8, queue_seconds=40)
+"""Of the workers below."""
 
 BAD = -1.0
 NOT_FINITE = -2.0
@@ -38,17 +49,19 @@ class FakeModel:
     """Embeds a window as [its first sample, its length] and a prompt as [its length, 0].
 
     A window of `BAD` raises, one of `NOT_FINITE` gives NaN, and more than `room` items at once are out of memory.
-    While `gate` is clear, batches wait inside the model.
+    While `gate` is clear, batches of windows wait inside the model, and batches of prompts while `text_gate` is.
     """
 
-    def __init__(self, room: int = 1_000) -> None:
+    def __init__(self, room: int = 1_000, fingerprint: str = "f" * 64) -> None:
         self.dim = CONFIG.joint_dim
         self.window_samples = SAMPLES
-        self.info = ModelInfo(CONFIG, "f" * 64, 14.0, "cpu", "float32")
+        self.info = ModelInfo(CONFIG, fingerprint, 14.0, "cpu", "float32")
         self.room = room
         self.batches: list[list[float]] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.text_gate = threading.Event()
+        self.text_gate.set()
         self.entered = threading.Semaphore(0)
 
     def embed_audio(self, windows: Sequence[Vectors]) -> Vectors:
@@ -67,5 +80,40 @@ class FakeModel:
     def embed_text(self, prompts: Sequence[str]) -> Vectors:
         self.batches.append([float(len(prompt)) for prompt in prompts])
         self.entered.release()
-        self.gate.wait()
+        self.text_gate.wait()
         return np.array([[len(prompt), 0] for prompt in prompts], np.float32)
+
+
+@contextmanager
+def serving(
+    model: FakeModel,
+    address: str,
+    *,
+    stats_file: Path | None = None,
+    threads: Sequence[Collection[Kind]] = (tuple(Kind),),
+) -> Iterator[Worker]:
+    """A worker in a thread of this process."""
+    ours, its = socket.socketpair()
+    its.setblocking(False)
+    worker = Worker(model, address, LIMITS, stats_file=stats_file, threads=threads)
+    thread = threading.Thread(target=worker.serve, args=(its,))
+    thread.start()
+    try:
+        yield worker
+    finally:
+        model.gate.set()
+        model.text_gate.set()
+        ours.close()
+        thread.join()
+        its.close()
+
+
+def soon(seconds: float = 5.0) -> float:
+    """A deadline."""
+    return time.monotonic() + seconds
+
+
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other threads and processes
+            await asyncio.sleep(0.005)

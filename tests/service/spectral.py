@@ -70,6 +70,7 @@ class SpectralEmbedder:
     def __init__(self) -> None:
         self.ready = True
         self.alive = True
+        self.odd_workers = 0
         self.stats = WorkerStats()
         self.prompts: list[str] = []
         self.windows = 0
@@ -130,7 +131,9 @@ class SpectralEmbedder:
         deadline: float,
         priority: Priority = Priority.INTERACTIVE,
         reservation: Reservation | None = None,
+        fingerprint: str | None = None,
     ) -> Embedded:
+        assert fingerprint in (None, self.info.fingerprint)
         assert reservation is not None, "room is to be reserved before decoding"
         self.windows += len(windows)
         self.priorities.append(priority)
@@ -142,8 +145,14 @@ class SpectralEmbedder:
         return Embedded(spectra(windows), 0.0, time.perf_counter() - began)
 
     async def embed_text(
-        self, prompts: Sequence[str], *, deadline: float, priority: Priority = Priority.INTERACTIVE
+        self,
+        prompts: Sequence[str],
+        *,
+        deadline: float,
+        priority: Priority = Priority.INTERACTIVE,
+        fingerprint: str | None = None,
     ) -> Embedded:
+        assert fingerprint in (None, self.info.fingerprint)
         self.prompts += prompts
         self.priorities.append(priority)
         await self._wait(deadline, self.text_delay_s)

@@ -30,7 +30,8 @@ class Work:
         self.passes = 0
         self.cancelled = 0
 
-    async def __call__(self) -> Embedded:
+    async def __call__(self, fingerprint: str) -> Embedded:
+        assert fingerprint == SpectralEmbedder().info.fingerprint
         self.passes += 1
         try:
             await asyncio.sleep(self.seconds)
@@ -80,7 +81,7 @@ async def test_who_asks_again_after_that_is_not_cancelled_with_it() -> None:
 async def test_one_callers_deadline_is_not_anothers() -> None:
     cache = AudioCache(SpectralEmbedder(), MIB, None, ttl_s=60)
 
-    async def hurried() -> Embedded:
+    async def hurried(_: str) -> Embedded:
         await asyncio.sleep(0.01)
         raise DeadlineExceeded("passed")
 

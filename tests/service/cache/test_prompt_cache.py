@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -35,7 +36,7 @@ class Process:
         self.cache = PromptCache(self.embedder, size, redis, ttl_s=86_400)
 
     async def get(self, *prompts: str) -> dict[str, Embeddings]:
-        vectors = await self.cache.get(list(prompts), Priority.INTERACTIVE)
+        vectors = await self.cache.get(list(prompts), time.monotonic() + 20, Priority.INTERACTIVE)
         for prompt, vector in vectors.items():
             assert np.array_equal(vector, right(prompt)), prompt
         assert vectors.keys() == set(prompts)

@@ -13,6 +13,7 @@ import zmq
 from service.ipc.embedding import ModelInfo
 from service.ipc.stats import WorkerStats
 from service.ipc.transport import (
+    PART_BYTES,
     Audio,
     Cancel,
     Done,
@@ -40,10 +41,10 @@ MESSAGES: list[Message] = [
     Hello(),
     Reserve(1, 3, "bulk", 12.5),
     Release(1),
-    Audio(2, 3, "interactive", 12.5, 1),
-    Text(3, 2, "interactive", 12.5),
+    Audio(2, 3, "interactive", 12.5, 1, "request-1"),
+    Text(3, 2, "interactive", 12.5, 3),
     Cancel(3),
-    Info({"fingerprint": "f"}, 1024, 3.5),
+    Info({"fingerprint": "f"}, 1024.5, 3.5),
     Heartbeat(WorkerStats().to_json()),
     Reserved(1),
     Done(2, 3, 0.1, 0.2),
@@ -109,11 +110,11 @@ def test_a_worker_tells_what_it_serves() -> None:
 def test_a_peer_that_sends_too_much_is_cut_off(tmp_path: Path) -> None:
     with zmq.Context() as context:
         endpoint = f"ipc://{tmp_path}/worker"
-        server = listen(context, endpoint, max_payload_bytes=2 << 20)
+        server = listen(context, endpoint, largest_frame=2 << 20)
         client = context.socket(zmq.DEALER)
         client.linger = 0
         client.connect(endpoint)
-        client.send_multipart([b"{}", bytes(3 << 20)])
+        client.send_multipart([b"{}", bytes(PART_BYTES + 1)])
         time.sleep(0.05)
         client.send_multipart([b"{}", bytes(1 << 20)])
         assert server.poll(2_000)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from service.ipc.embedding import Priority
-from service.worker.batching import BULK_SHARE, BatchQueue, QueueLimits, Refused
+from service.worker.batching import BULK_SHARE, BatchQueue, Refused
 from service.worker.queue_rate import QueueRate
 from service.worker.requests import Batch, Kind, Request
+from service.worker.wait_estimate import QueueLimits
 
 LIMITS = QueueLimits(
     batch_seconds=40, batch_windows=8, batch_tokens=64, batch_prompts=8, queue_seconds=400, queue_tokens=1_000
@@ -34,12 +35,13 @@ def audio(
     priority: Priority = Priority.INTERACTIVE,
     deadline: float = LATE,
     seconds: float = 5.0,
+    group: str | None = None,
 ) -> Request:
-    return Request(name, Kind.AUDIO, priority, [seconds] * count, deadline, 0.0)
+    return Request(name, group or name, Kind.AUDIO, priority, [seconds] * count, deadline, 0.0)
 
 
 def text(name: str, count: int = 1, *, priority: Priority = Priority.INTERACTIVE) -> Request:
-    return Request(name, Kind.TEXT, priority, [8.0] * count, LATE, 0.0)
+    return Request(name, name, Kind.TEXT, priority, [8.0] * count, LATE, 0.0)
 
 
 def names(batch: Batch) -> list[object]:
@@ -270,8 +272,7 @@ class TestAdmission:
         with pytest.raises(Refused):
             waiting.admit(audio("stranger", 21), now=0)
         for name in "abc":
-            clip = audio(name, 20)
-            clip.reservation = "r"
+            clip = audio(name, 20, group="r")
             waiting.admit(clip, now=0)
         assert waiting.waiting(Kind.AUDIO) == 300
         waiting.release("r")
@@ -280,8 +281,7 @@ class TestAdmission:
     def test_what_was_not_used_of_a_reservation_is_given_back(self) -> None:
         waiting = queue()
         waiting.reserve("r", 300, Priority.INTERACTIVE, LATE, now=0)
-        clip = audio("a", 20)
-        clip.reservation = "r"
+        clip = audio("a", 20, group="r")
         waiting.admit(clip, now=0)
         waiting.release("r")
         assert waiting.waiting(Kind.AUDIO) == 100
@@ -290,15 +290,13 @@ class TestAdmission:
         waiting = queue()
         waiting.reserve("r", 100, Priority.INTERACTIVE, LATE, now=0)
         waiting.admit(audio("others", 60), now=0)
-        clip = audio("a", 21)
-        clip.reservation = "r"
+        clip = audio("a", 21, group="r")
         with pytest.raises(Refused):
             waiting.admit(clip, now=0)
 
     def test_an_unknown_reservation_reserves_nothing(self) -> None:
         waiting = queue()
-        clip = audio("a", 2)
-        clip.reservation = "gone"
+        clip = audio("a", 2, group="gone")
         waiting.admit(clip, now=0)
         assert waiting.waiting(Kind.AUDIO) == 10
 

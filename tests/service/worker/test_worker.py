@@ -8,8 +8,7 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +23,7 @@ from service.ipc.embedding import (
     WorkerUnavailable,
 )
 from service.supervise.processes import Child, Supervisor, module
-from service.worker.batching import QueueLimits
-from service.worker.worker import Worker
-from tests.service.fakes import BAD, NOT_FINITE, SAMPLES, FakeModel, windows
-
-LIMITS = QueueLimits(batch_seconds=8, batch_windows=8, queue_seconds=40)
-
-
-def soon(seconds: float = 5.0) -> float:
-    return time.monotonic() + seconds
-
-
-async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in other threads and processes
-            await asyncio.sleep(0.005)
+from tests.service.fakes import BAD, NOT_FINITE, SAMPLES, FakeModel, serving, soon, until, windows
 
 
 @pytest.fixture
@@ -50,16 +35,8 @@ def model() -> FakeModel:
 def endpoint(model: FakeModel, tmp_path: Path) -> Iterator[str]:
     """Of a worker that serves the fake model."""
     address = f"ipc://{tmp_path}/worker"
-    mine, its = socket.socketpair()
-    its.setblocking(False)
-    worker = Worker(model, address, LIMITS, stats_file=tmp_path / "stats.json")
-    thread = threading.Thread(target=worker.serve, args=(its,))
-    thread.start()
-    yield address
-    model.gate.set()
-    mine.close()
-    thread.join()
-    its.close()
+    with serving(model, address, stats_file=tmp_path / "stats.json"):
+        yield address
 
 
 @pytest.fixture
@@ -208,9 +185,11 @@ class TestAdmission:
                     pass
         assert client._admission.refusals.keys() == {Priority.INTERACTIVE}
 
-    async def test_what_no_queue_can_hold_is_refused_by_the_client(self, client: WorkerClient) -> None:
-        with pytest.raises(Overloaded):
-            await client.embed_audio(np.zeros((42, SAMPLES), np.float32), deadline=soon())
+    async def test_more_than_the_queue_holds_is_served_by_an_idle_worker(self, client: WorkerClient) -> None:
+        async with client.reserve(2, deadline=soon()) as room:
+            clips = [client.embed_audio(windows(*range(50)), deadline=soon(), reservation=room) for _ in range(2)]
+            for embedded in await asyncio.gather(*clips):
+                assert embedded.vectors[:, 0].tolist() == list(range(50))
 
 
 class TestAbsence:
@@ -236,24 +215,18 @@ class TestAbsence:
 
     async def test_the_least_loaded_worker_gets_the_work(self, endpoint: str, model: FakeModel, tmp_path: Path) -> None:
         other_model = FakeModel()
-        mine, its = socket.socketpair()
-        its.setblocking(False)
         other = f"ipc://{tmp_path}/other"
-        thread = threading.Thread(target=Worker(other_model, other, LIMITS).serve, args=(its,))
-        thread.start()
-        async with WorkerClient([endpoint, other]) as client:
-            await until(lambda: len([link for link in client._links if link.ready]) == 2)
-            model.gate.clear()
-            other_model.gate.clear()
-            tasks = [asyncio.create_task(client.embed_audio(windows(n), deadline=soon())) for n in range(6)]
-            await asyncio.sleep(0.1)
-            model.gate.set()
-            other_model.gate.set()
-            await asyncio.gather(*tasks)
+        with serving(other_model, other):
+            async with WorkerClient([endpoint, other]) as client:
+                await until(lambda: len([link for link in client._links if link.ready]) == 2)
+                model.gate.clear()
+                other_model.gate.clear()
+                tasks = [asyncio.create_task(client.embed_audio(windows(n), deadline=soon())) for n in range(6)]
+                await asyncio.sleep(0.1)
+                model.gate.set()
+                other_model.gate.set()
+                await asyncio.gather(*tasks)
         assert sum(map(len, model.batches)) == sum(map(len, other_model.batches)) == 3
-        mine.close()
-        thread.join()
-        its.close()
 
 
 @pytest.fixture
