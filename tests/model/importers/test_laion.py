@@ -72,5 +72,5 @@ def test_a_constant_that_differs_by_more_than_its_rounding_is_refused(tmp_path: 
     saved = torch.load(tmp_path / "full.pt")["state_dict"]
     saved[f"module.{key}"] = (saved[f"module.{key}"] * 1.01).half()
     torch.save({"state_dict": saved}, tmp_path / "half.pt")
-    with pytest.raises(CheckpointError, match="conv_real.weight is not the constant"):
+    with pytest.raises(CheckpointError, match=r"conv_real\.weight is not the constant"):
         read("laion", tmp_path / "half.pt", tokenizer=write_roberta_tokenizer(tmp_path / "roberta"))

@@ -158,7 +158,7 @@ def in_two_files(folder: Path, kind: str) -> None:
     (folder / "model.safetensors").unlink()
     stem = "model" if kind == "safetensors" else "pytorch_model"
     keys = sorted(state)
-    where = {}
+    where: dict[str, str] = {}
     for number, part in enumerate((keys[::2], keys[1::2]), 1):
         name = f"{stem}-{number:05}-of-00002.{kind}"
         shard = {key: state[key] for key in part}
