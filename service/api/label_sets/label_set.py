@@ -28,7 +28,10 @@ class LabelSet:
     @property
     def document(self) -> bytes:
         """The set as JSON, as stores keep it. Equal sets have equal documents."""
-        return _json.dump_json(self)
+        # One call for a large set would hold the interpreter's lock, and the event loop, until it ends.
+        labels = b",".join(_label_json.dump_json(label) for label in self.labels)
+        ends = (_text_json.dump_json(self.id), labels, _text_json.dump_json(self.template))
+        return b'{"id":%s,"labels":[%s],"template":%s}' % ends
 
     @cached_property
     def etag(self) -> str:
@@ -54,11 +57,13 @@ class LabelSet:
             raise ValueError("a label set without labels")
         if label_set.template is not None:
             check_template(label_set.template)
-        vars(label_set)["etag"] = _etag(document)  # known already: the document need not be written again for it
+        vars(label_set)["etag"] = _etag(document)  # so that the document is not written again for it
         return label_set
 
 
 _json = TypeAdapter(LabelSet)
+_label_json = TypeAdapter(Label)
+_text_json: TypeAdapter[str | None] = TypeAdapter(str | None)
 
 
 def _etag(document: bytes) -> str:
@@ -95,4 +100,5 @@ class StoredForm:
     @classmethod
     def of(cls, label_set: LabelSet) -> StoredForm:
         document = label_set.document
-        return cls(document, Summary(_etag(document), len(label_set.labels), len(document)))
+        vars(label_set)["etag"] = etag = _etag(document)
+        return cls(document, Summary(etag, len(label_set.labels), len(document)))

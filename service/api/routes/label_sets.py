@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from model.faults import first_fault
 from model.prompts import check_template
@@ -73,7 +72,7 @@ async def put_label_set(
     id: SetId,
     if_match: EtagList = None,
     if_none_match: EtagList = None,
-) -> JSONResponse:
+) -> Response:
     limit = services.settings.max_label_sets_bytes_per_key
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise invalid("a label set is sent as JSON, with `Content-Type: application/json`")
@@ -87,7 +86,7 @@ async def put_label_set(
 
 
 @router.get("/label-sets/{id}", summary="A registered label set", response_model=dict[str, Any])
-async def get_label_set(services: Injected, owner: Owner, id: SetId) -> JSONResponse:
+async def get_label_set(services: Injected, owner: Owner, id: SetId) -> Response:
     return await shown(await services.label_sets.get(id, owner), services.label_sets.storage)
 
 
@@ -120,10 +119,11 @@ def read_label_set(id: str, body: bytes, settings: Settings) -> LabelSet:
     return LabelSet(id, check_labels(given.labels, settings), given.template)
 
 
-async def shown(label_set: LabelSet, storage: str, status: int = 200) -> JSONResponse:
-    """A set as an answer."""
+async def shown(label_set: LabelSet, storage: str, status: int = 200) -> Response:
+    """A set as an answer: its document, and where it is stored."""
 
-    def answer() -> JSONResponse:
-        return JSONResponse({**asdict(label_set), "storage": storage}, status, {"ETag": label_set.etag})
+    def answer() -> Response:
+        body = b'%s,"storage":"%s"}' % (label_set.document.removesuffix(b"}"), storage.encode())
+        return Response(body, status, {"ETag": label_set.etag}, "application/json")
 
     return await off_loop(label_set.texts <= BRIEF_TEXTS, answer)
