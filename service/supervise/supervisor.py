@@ -26,6 +26,12 @@ from service.supervise.start_limit import start_limit_s
 
 log = logging.getLogger("anysound.supervisor")
 
+THREADS = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+"""Idle compute threads sleep. Spinning ones, OpenMP's default, starve the decoders and API processes they share cores
+with, and each other: with all cores busy a forward pass took 30 times as long."""
+SINGLE = {"OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1")}
+"""numpy multiplies small matrices here; its threads, one per core of the node, would only take memory."""
+
 
 def children(
     settings: Settings, folder: Path, counts: SharedCounts, listener: socket.socket, metrics: socket.socket | None
@@ -78,12 +84,11 @@ def children(
             counts.ended(name)
             clear(temporary)
 
-        threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return Child(
             f"API process {number}",
             command,
             descriptors,
-            {**environment, **threads, **counts.environment(name), "TMPDIR": str(temporary)},
+            {**environment, **SINGLE, **counts.environment(name), "TMPDIR": str(temporary)},
             on_exit,
         )
 
@@ -103,13 +108,8 @@ def clear(temporary: Path) -> None:
 
 
 def worker_threads() -> dict[str, str]:
-    """Idle compute threads sleep, and there are no more than cores to use.
-
-    Spinning ones, OpenMP's default, starve the decoders and API processes they share cores with, and each other: with
-    all cores busy a forward pass took 30 times as long.
-    """
-    default = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(cores()), "OPENBLAS_NUM_THREADS": "1"}
-    return {name: os.environ.get(name, value) for name, value in default.items()}
+    """No more compute threads than cores to use, and idle ones sleep."""
+    return {**THREADS, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores())), **SINGLE}
 
 
 def user_environment(folder: Path) -> dict[str, str]:
