@@ -270,7 +270,6 @@ def parameters(module: Any) -> float:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def evaluate(context: typer.Context) -> None:
     """Measure a checkpoint on the paper's data sets; see `anysound evaluate --help`."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave their core to reading threads
     from evaluation.command import app as evaluation
 
     evaluation(context.args, prog_name="anysound evaluate")
@@ -278,6 +277,8 @@ def evaluate(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    # Read when torch is loaded: compute threads that wait leave their core to those that read.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app()
 
 

@@ -27,6 +27,7 @@ from evaluation.task import LayoutError
 from evaluation.tasks import NAMED, SUITES, TASKS
 from evaluation.zero_shot import zero_shot
 from model.checkpoint import DEFAULT, Checkpoint, CheckpointError, load
+from model.devices import DeviceError
 from model.hub import resolve
 from model.memory import keep_freed_memory
 from model.prompts import check_template
@@ -80,9 +81,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder of the embedding cache. Default: ~/.cache/anysound.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep embeddings in the cache for later runs.")] = True,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda if there is a GPU, else cpu.")
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     model: Annotated[
         str | None, typer.Option("--model", help="A checkpoint directory or a hub id. Default: the bundled checkpoint.")
@@ -96,7 +95,10 @@ def evaluate(
     check(data, template, probes)
     keep_freed_memory()
     checkpoint = opened(model)
-    encoder = Encoder(checkpoint, device)
+    try:
+        encoder = Encoder(checkpoint, device)
+    except DeviceError as error:
+        raise fail(str(error)) from None
     tasks: list[TaskReport] = []
     captioned: list[Retrieval] = []
     with Store((cache or default_folder()) if keep else None, checkpoint.fingerprint, encoder.precision) as store:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from model.checkpoint import Checkpoint
+from model.devices import find_device
 from model.folding import prepare
 from model.prompts import Embeddings
 from model.windows import Samples
@@ -78,7 +79,7 @@ class Encoder:
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None, precision: Precision | None = None) -> None:
         self.checkpoint = checkpoint
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = find_device(device)
         checkpoint.model.to(self.device)
         self.network = copy.deepcopy(checkpoint.model.audio_encoder)
         prepare(self.network, torch.float32)

@@ -37,10 +37,10 @@ def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
     )
 
 
-def lines(path: Path) -> Iterable[str]:
-    """Raises LayoutError where the file cannot be read as text."""
+def lines(path: Path) -> list[str]:
+    """The lines of a text file. Raises LayoutError where it cannot be read as text."""
     try:
-        return io.StringIO(read_text(path), newline="")
+        return [line.rstrip("\n") for line in io.StringIO(read_text(path), newline=None)]
     except TableError as error:
         raise LayoutError(str(error)) from None
 

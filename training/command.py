@@ -36,6 +36,7 @@ def log_to_stderr(leader: bool = True) -> None:
 @contextmanager
 def explained() -> Iterator[None]:
     """Errors of the user's input are printed in one line, with exit status 2; a bug keeps its traceback."""
+    from model.devices import DeviceError
     from training.data.manifest import ManifestError
     from training.loop.state import StateError
     from training.loop.stop import TrainingStopped
@@ -43,7 +44,7 @@ def explained() -> Iterator[None]:
 
     try:
         yield
-    except (RecipeError, ManifestError, StateError, TrainingStopped, FileExistsError) as error:
+    except (RecipeError, ManifestError, StateError, TrainingStopped, DeviceError, FileExistsError) as error:
         raise fail(str(error)) from None
 
 
@@ -52,19 +53,21 @@ def run(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Option(help="Folder of the run. A stopped run in it is resumed.")],
     data: DataOption = Path(),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or, without torchrun, cuda:N.")] = "auto",
 ) -> None:
     """Train a recipe, in one process or on every process of torchrun.
 
     With torchrun: `torchrun --nproc-per-node 8 -m anysound train run RECIPE --out RUN`. SIGTERM and Ctrl-C save the
     state and exit with status 0; the same command resumes the run.
     """
+    from model.memory import keep_freed_memory
     from training.loop.ranks import joined
     from training.loop.run import train
     from training.recipe import read_recipe
 
     with explained():
         checked = read_recipe(recipe)
+        keep_freed_memory()
         with joined(device) as ranks:
             log_to_stderr(ranks.leader)
             outcome = train(checked, data, out, ranks)
@@ -133,7 +136,7 @@ def table2(
     out: Annotated[Path, typer.Option(help="Folder of the runs. Finished runs are not repeated.")],
     data: DataOption = Path(),
     seeds: Annotated[int, typer.Option(min=1, help="Runs per row.")] = 3,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or, without torchrun, cuda:N.")] = "auto",
 ) -> None:
     """The paper's table 2: train with either, both or neither encoder frozen, and print zero-shot figures."""
     from rich.table import Table

@@ -87,3 +87,17 @@ def test_a_folder_that_is_not_there_is_named(tiny_folder: Path, tmp_path: Path) 
     status, _, err = run("--data", tmp_path / "nowhere", tiny=tiny_folder, cache=tmp_path)
     assert status == 2
     assert "nowhere is not a folder" in err
+
+
+def test_a_device_and_a_hub_id_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    LAYOUTS["esc50"](tmp_path)
+    for asked, why in (
+        (["--device", "gpu"], "unknown device gpu; known are auto, cpu, cuda and cuda:N"),
+        (["--model", "nobody/no-such-clap"], "nobody/no-such-clap"),
+    ):
+        done = CliRunner().invoke(app, ["--data", str(tmp_path), "--no-keep", *asked])
+        assert done.exit_code == 2
+        assert why in done.stderr
+        assert isinstance(done.exception, SystemExit)

@@ -115,3 +115,23 @@ def test_one_s_own_recordings_are_evaluated_by_name_alone(tiny_folder: Path, tmp
     for name in ("report.md", "report.html"):
         assert CliRunner().invoke(app, [*asked, "--task", "labelled", "--report", str(tmp_path / "out")]).exit_code == 0
         assert "Labelled recordings" in (tmp_path / "out" / name).read_text()
+
+
+def test_folders_called_as_splits_are_splits(tmp_path: Path) -> None:
+    for name in ("train/dog/1.wav", "train/rain/1.wav", "test/dog/2.wav", "test/rain/2.wav", "validation/dog/3.wav"):
+        noise(tmp_path / name)
+    noise(tmp_path / "validation/rain/3.wav")
+    found = SINGLE.open(tmp_path)
+    assert {(clip.path.stem, clip.split) for clip in found.clips} == {("1", "train"), ("2", "test"), ("3", "val")}
+    assert [clip.label for clip in found.test] == ["dog", "rain"]
+
+
+def test_nested_folders_whose_class_is_unclear_are_refused(tmp_path: Path) -> None:
+    for name in ("a/dog/1.wav", "a/rain/1.wav", "b/dog/2.wav", "b/rain/2.wav"):
+        noise(tmp_path / "parts" / name)
+        noise(tmp_path / "deep" / name.removeprefix("a/").removeprefix("b/"))
+    noise(tmp_path / "deep/dog/puppy/3.wav")
+    with pytest.raises(LayoutError, match=r"several folders have a folder for each class \(a, b\)"):
+        SINGLE.open(tmp_path / "parts")
+    with pytest.raises(LayoutError, match=r"puppy/3\.wav lies in a folder inside the class folder .*dog"):
+        SINGLE.open(tmp_path / "deep")

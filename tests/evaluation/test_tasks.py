@@ -214,6 +214,25 @@ def test_dcase_without_its_evaluation_set_is_tested_on_the_testing_set(tmp_path:
     assert [clip.path.stem for clip in found.test] == ["Y-E4ibE2tnFw_30.000_40.000"]
 
 
+def test_dcase_is_read_in_the_tree_of_its_authors(tmp_path: Path) -> None:
+    parts = {
+        "testing": ("unbalanced_train_segments_testing_set_audio_formatted_and_segmented_downloads", 488),
+        "evaluation": ("evaluation_set_formatted_audio_segments", 1_103),
+    }
+    for name, (folder, count) in parts.items():
+        (tmp_path / folder).mkdir()
+        # Every fiftieth id begins with Y itself.
+        videos = [f"{'Y' if number % 50 == 0 else '-'}{name[:4]}{number:06d}" for number in range(count)]
+        rows = [f"{video}_30.000_40.000.wav\t30.000\t40.000\t{'Bus' if video < 'A' else 'Car'}" for video in videos]
+        write(tmp_path / f"groundtruth_release/groundtruth_weak_label_{name}_set.csv", *rows)
+        for video in videos:
+            (tmp_path / folder / f"Y{video}_30.000_40.000.wav").touch()
+    found = TASKS["dcase2017-task4"].open(tmp_path)
+    assert Counter(clip.split for clip in found.clips) == {"val": 488, "test": 1_103}
+    assert not found.missing
+    assert found.test[0].path.name == "YYeval000000_30.000_40.000.wav"
+
+
 def test_tables_may_be_latin_1_or_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     LAYOUTS["esc50"](tmp_path)
     table = tmp_path / "ESC-50-master/meta/esc50.csv"

@@ -43,6 +43,12 @@ def test_what_is_wrong_is_said_with_status_2(tmp_path: Path, members: dict[str, 
     assert message in said
 
 
+def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, said = invoke(tmp_path, "--device", "gpu")
+    assert code == 2
+    assert "unknown device gpu" in said
+
+
 def test_a_manifest_becomes_shards(tmp_path: Path) -> None:
     tiny_recipe(tmp_path)
     outcome = CliRunner().invoke(app, ["shards", str(tmp_path / "manifest.jsonl"), "--out", str(tmp_path / "shards")])

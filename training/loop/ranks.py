@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_tensor, all_gather_tensor_autograd
 
+from model.devices import DeviceError, find_device
 from training.loop.state import StateError
 from training.recipe import RecipeError
 
@@ -87,11 +88,15 @@ def on_leader(ranks: Ranks, work: Callable[..., object], *arguments: object) -> 
 def joined(device: str = "auto") -> Iterator[Ranks]:
     """Join the process group that `torchrun` started; without torchrun the run is this process alone.
 
-    `device` is `auto`, `cpu` or `cuda`. On a GPU each process takes the one of its local rank, and NCCL; on CPU, gloo.
+    `device` is `auto`, `cpu`, `cuda` or, without torchrun, `cuda:N`. On GPUs each process of torchrun takes that of its
+    local rank, and NCCL; on CPU, gloo. Raises DeviceError.
     """
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    place = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    place = find_device(device)
+    on_gpu = place.type == "cuda"
+    if ":" in device and "WORLD_SIZE" in os.environ:
+        raise DeviceError(f"device {device}: torchrun gives each process the GPU of its rank; say cuda")
+    if on_gpu and ":" not in device:
+        place = find_device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
     if on_gpu:
         torch.cuda.set_device(place)
     if "WORLD_SIZE" not in os.environ:
