@@ -105,14 +105,13 @@ class Lane:
         return request.costs[request.taken]
 
     def _end_turn(self, group: Group) -> None:
-        new = self._new.pop(group.key, None) is not None
-        self._count_turn(new=new)
+        self._count_turn(new=self._new.pop(group.key, None) is not None)
         group.turn = 0.0
         self._served[group.key] = group
         self._served.move_to_end(group.key)
 
     def _count_turn(self, *, new: bool) -> None:
-        self._new_turns = self._new_turns + 1 if new else 0
+        self._new_turns = self._new_turns + 1 if new and self._served else 0
 
     def _drop(self, group: Group, request: Request) -> None:
         del self.requests[request.id], group.requests[request.id]

@@ -79,6 +79,20 @@ class TestBatches:
         waiting.admit(audio("a", 20, seconds=1), now=0)
         assert [len(batch.items) for batch in batches(waiting)] == [8, 8, 4]
 
+    def test_padding_counts(self) -> None:
+        waiting = queue()
+        prompts = Request("t", "t", Kind.TEXT, Priority.INTERACTIVE, [30.0, 4.0, 4.0, 4.0], LATE, 0.0)
+        waiting.admit(prompts, now=0)
+        assert [(len(batch.items), batch.cost) for batch in batches(waiting)] == [(2, 60), (2, 8)]
+
+    def test_a_thread_takes_only_its_kinds(self) -> None:
+        waiting = queue()
+        waiting.admit(audio("a"), now=0)
+        assert waiting.take(0, (Kind.TEXT,)).items == []
+        waiting.admit(text("t"), now=0)
+        assert names(waiting.take(0, (Kind.TEXT,))) == ["t"]
+        assert names(waiting.take(0, (Kind.AUDIO,))) == ["a"]
+
     def test_an_item_larger_than_a_batch_goes_alone(self) -> None:
         waiting = queue()
         waiting.admit(audio("a", 2, seconds=50), now=0)
@@ -299,6 +313,43 @@ class TestAdmission:
         clip = audio("a", 2, group="gone")
         waiting.admit(clip, now=0)
         assert waiting.waiting(Kind.AUDIO) == 10
+
+    @pytest.mark.parametrize("priority", list(Priority))
+    def test_the_longest_clip_is_served_by_an_idle_device(self, priority: Priority) -> None:
+        waiting = queue(QueueLimits(queue_seconds=600, batch_seconds=40))
+        waiting.reserve("r", 5, priority, 30, now=0)
+        waiting.admit(audio("clip", 120, priority=priority, deadline=30, group="r"), now=1)
+        assert waiting.waiting(Kind.AUDIO) == 600
+
+    def test_two_of_the_longest_clips_in_one_request_are_served(self) -> None:
+        waiting = queue(QueueLimits(queue_seconds=600, batch_seconds=40))
+        waiting.reserve("r", 10, Priority.INTERACTIVE, 30, now=0)
+        waiting.admit(audio("one", 118, deadline=30, group="r"), now=1)
+        running = waiting.take(now=1)
+        waiting.estimate.started(running, now=1)
+        waiting.admit(audio("two", 118, deadline=30, group="r"), now=1.1)
+        assert sum(len(batch.items) for batch in [running, *batches(waiting, now=2)]) == 2 * 118
+
+    def test_the_longest_bulk_clip_is_served_beside_short_requests(self) -> None:
+        waiting = queue(QueueLimits(queue_seconds=600, batch_seconds=40))
+        waiting.admit(audio("short", 3), now=0)
+        waiting.admit(audio("other bulk", 10, priority=Priority.BULK), now=0)
+        waiting.admit(audio("clip", 120, priority=Priority.BULK), now=0)
+
+    def test_long_requests_are_let_in_one_at_a_time(self) -> None:
+        waiting = queue(QueueLimits(queue_seconds=600, batch_seconds=40))
+        waiting.admit(audio("one", 240), now=0)
+        with pytest.raises(Refused, match="full"):
+            waiting.admit(audio("two", 240), now=0)
+
+    def test_a_huge_request_of_prompts_does_not_hold_up_a_small_one(self) -> None:
+        waiting = queue()
+        for number in range(6):
+            waiting.admit(text(f"huge {number}", 20), now=0)
+        for _ in range(6):
+            waiting.take(now=0)
+        waiting.admit(text("small"), now=0)
+        assert names(waiting.take(now=0))[0] == "small"
 
     def test_a_request_without_items_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="without items"):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 
 from service.ipc.client import WorkerClient
 from service.ipc.embedding import (
@@ -22,7 +23,10 @@ from service.ipc.embedding import (
     RejectedItem,
     WorkerUnavailable,
 )
+from service.ipc.transport import Audio, Failed, Text, array_buffer, decode, encode
 from service.supervise.processes import Child, Supervisor, module
+from service.worker.compute import kinds_of_threads
+from service.worker.requests import Kind
 from tests.service.fakes import BAD, NOT_FINITE, SAMPLES, FakeModel, serving, soon, until, windows
 
 
@@ -132,6 +136,68 @@ class TestFaults:
         assert model.batches == [[1], [2]]
         await until(lambda: client.stats.cancelled == 1)
 
+    async def test_cancelled_prompts_never_reach_the_model(self, client: WorkerClient, model: FakeModel) -> None:
+        model.text_gate.clear()
+        first = asyncio.create_task(client.embed_text(["x"], deadline=soon()))
+        await until(lambda: model.batches)
+        cancelled = asyncio.create_task(client.embed_text(["x" * 9] * 1_000, deadline=soon()))
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        await until(lambda: client.stats.cancelled)
+        model.text_gate.set()
+        await first
+        await client.embed_text(["xx"], deadline=soon())
+        assert model.batches == [[1], [2]]
+
+    async def test_the_work_of_a_client_that_is_gone_is_dropped(
+        self, client: WorkerClient, endpoint: str, model: FakeModel
+    ) -> None:
+        model.gate.clear()
+        first = asyncio.create_task(client.embed_audio(windows(1), deadline=soon(30)))
+        await until(lambda: model.batches)
+        with zmq.Context() as context, context.socket(zmq.DEALER) as killed:
+            killed.linger = 0
+            killed.connect(endpoint)
+            message = Audio(1, 1, "interactive", soon(1_000), 1)
+            killed.send_multipart(encode(message, array_buffer(windows(66))))
+            await until(lambda: client.queue_seconds == 1)
+        await until(lambda: client.stats.cancelled == 1)
+        model.gate.set()
+        await first
+        assert model.batches == [[1]]
+
+    async def test_a_message_that_cannot_be_used_is_answered(self, endpoint: str) -> None:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as wrong:
+            wrong.linger = 0
+            wrong.connect(endpoint)
+            for number, rows in ((1, 1), (2, 0)):
+                wrong.send_multipart(encode(Audio(number, rows, "interactive", soon(), number), bytes(12)))
+            wrong.send_multipart(encode(Text(3, 1, "urgent", soon(), 3), b'["dog"]'))
+            answers: list[tuple[int, str]] = []
+            while len(answers) < 3:
+                assert await asyncio.to_thread(wrong.poll, 5_000)
+                message, _ = decode(wrong.recv_multipart(copy=False))
+                if isinstance(message, Failed):
+                    answers.append((message.id, message.error))
+        assert answers == [(number, "rejected_item") for number in (1, 2, 3)]
+
+    async def test_counters_that_cannot_be_saved_cost_one_line(
+        self, model: FakeModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        address, folder = f"ipc://{tmp_path}/w", tmp_path / "gone"
+        with serving(model, address, stats_file=folder / "stats.json"):
+            async with WorkerClient([address]) as client:
+                await until(lambda: client.ready)
+                beats = client.stats
+                for _ in range(3):
+                    await until(lambda: client.stats is not beats)  # noqa: B023 - called before it changes
+                    beats = client.stats
+                lines = [record for record in caplog.records if "cannot save the counters" in record.message]
+                assert len(lines) == 1
+                folder.mkdir()
+                await until((folder / "stats.json").exists)
+                await client.embed_audio(windows(1), deadline=soon())
+
     async def test_a_deadline_passes_while_the_model_is_busy(self, client: WorkerClient, model: FakeModel) -> None:
         model.gate.clear()
         first = asyncio.create_task(client.embed_audio(windows(1), deadline=soon()))
@@ -190,6 +256,37 @@ class TestAdmission:
             clips = [client.embed_audio(windows(*range(50)), deadline=soon(), reservation=room) for _ in range(2)]
             for embedded in await asyncio.gather(*clips):
                 assert embedded.vectors[:, 0].tolist() == list(range(50))
+
+
+class TestComputeThreads:
+    """On a CPU."""
+
+    @pytest.fixture
+    async def on_cpu(self, model: FakeModel, tmp_path: Path) -> AsyncIterator[WorkerClient]:
+        address = f"ipc://{tmp_path}/cpu"
+        with serving(model, address, threads=kinds_of_threads(2, "cpu")):
+            async with WorkerClient([address]) as client:
+                await until(lambda: client.ready)
+                yield client
+
+    async def test_prompts_do_not_wait_for_audio(self, on_cpu: WorkerClient, model: FakeModel) -> None:
+        model.gate.clear()
+        audio = asyncio.create_task(on_cpu.embed_audio(windows(*range(30)), deadline=soon(30)))
+        await until(lambda: len(model.batches) == 2)
+        assert (await on_cpu.embed_text(["dog"], deadline=soon())).vectors[0, 0] == 3
+        model.gate.set()
+        await audio
+
+    async def test_audio_does_not_wait_for_prompts(self, on_cpu: WorkerClient, model: FakeModel) -> None:
+        model.text_gate.clear()
+        text = asyncio.create_task(on_cpu.embed_text(["x"] * 1_000, deadline=soon(30)))
+        await until(lambda: len(model.batches) == 2)
+        assert (await on_cpu.embed_audio(windows(7), deadline=soon())).vectors[0, 0] == 7
+        model.text_gate.set()
+        await text
+
+    def test_a_gpu_has_two_threads_that_run_either(self) -> None:
+        assert kinds_of_threads(2, "cuda") == [tuple(Kind)] * 2
 
 
 class TestAbsence:
