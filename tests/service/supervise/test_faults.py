@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,3 +272,55 @@ async def test_sigterm_at_full_load_fails_no_accepted_request(tiny_folder: Path,
         assert await asyncio.to_thread(service.supervisor.wait, 20) == 0
     assert [answer.text for answer in clients.answers if answer.status_code != 200] == []
     assert [error for error in clients.errors if not isinstance(error, httpx2.ConnectError)] == []
+
+
+GOES_ON = "ended with a configuration error, while the others go on"
+
+
+def ready(service: Service, kind: str) -> float:
+    """How many processes of a kind are ready."""
+    families = text_string_to_metric_families(httpx2.get(f"{service.address}/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == "anysound_processes_ready"]
+    return next(sample.value for sample in samples if sample.labels["kind"] == kind)
+
+
+async def test_weights_that_are_being_replaced_stop_no_other_worker(
+    tiny_folder: Path, tmp_path: Path, clip: bytes
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    with running(model, tmp_path / "log", "--device", "cpu,cpu") as service:
+        await until(lambda: ready(service, "worker") == 2)
+        killed, sibling = service.processes("tests.service.faulty")
+        (model / "model.safetensors").rename(tmp_path / "weights")
+        async with load(service, clip, 4) as clients:
+            await clients.until_served(10)
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda: GOES_ON in service.log.read_text())
+            await clients.until_served(10)
+            assert ready(service, "worker") == 1
+            assert sibling in service.processes("tests.service.faulty")
+            (tmp_path / "weights").rename(model / "model.safetensors")
+            await until(lambda: ready(service, "worker") == 2)
+        assert clients.statuses.keys() <= {200, 503}
+        assert not clients.errors
+
+
+async def test_a_bad_keys_file_stops_no_other_api_process(tiny_folder: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(hashlib.sha256(b"key").hexdigest())
+    flags = ("--api-processes", "2", "--api-keys-file", str(keys))
+    with running(tiny_folder, tmp_path / "log", *flags) as service:
+        await until(lambda: ready(service, "api") == 2)
+        killed, sibling = service.processes("service.api.server")
+        good = keys.read_text()
+        keys.write_text("no hash")
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: GOES_ON in service.log.read_text())
+        for _ in range(4):
+            answer = httpx2.get(f"{service.address}/v1/model", headers={"X-API-Key": "key"})
+            assert answer.status_code == 200, "the keys before are in force"
+        assert ready(service, "api") == 1
+        keys.write_text(good)
+        await until(lambda: ready(service, "api") == 2)
+        assert sibling in service.processes("service.api.server")
