@@ -278,6 +278,12 @@ def test_a_passed_deadline_is_504(client: TestClient, embedder: SpectralEmbedder
     assert problem(answer) == (504, "deadline_exceeded")
 
 
+def test_a_passed_deadline_of_texts_is_504(client: TestClient, embedder: SpectralEmbedder) -> None:
+    embedder.text_delay_s = 5
+    answer = client.post("/v1/embeddings", json={"input": "never asked before"}, headers={"X-Deadline-Ms": "100"})
+    assert problem(answer) == (504, "deadline_exceeded")
+
+
 def test_priority_reaches_the_worker(client: TestClient, embedder: SpectralEmbedder, low: bytes) -> None:
     headers = {"X-Priority": "bulk"}
     client.post("/v1/classify", files={"audio": ("a", low)}, data={"labels": ["low", "high"]}, headers=headers)

@@ -16,7 +16,7 @@ from service.cache.prompt_cache import PromptCache, normalised, redis_key
 from service.cache.redis_client import connect
 from service.cache.redis_link import RedisLink
 from service.cache.stored_vectors import rounded
-from service.ipc.embedding import Priority, RejectedItem
+from service.ipc.embedding import DeadlineExceeded, Priority, RejectedItem
 from service.observe.metrics import REGISTRY
 from tests.service.cache.test_breaker import until_closed
 from tests.service.fault_proxy import FaultProxy
@@ -145,6 +145,17 @@ async def test_a_failure_reaches_everyone_who_waits_and_is_not_kept(start: Proce
     assert {type(outcome) for outcome in outcomes} == {RejectedItem}
     process.embedder.text_failure = None
     await process.get("a")
+
+
+async def test_each_caller_waits_until_its_own_deadline(start: Processes) -> None:
+    process = await start()
+    process.embedder.text_delay_s = 0.3
+    patient = asyncio.create_task(process.get("a"))
+    await asyncio.sleep(0.01)
+    with pytest.raises(DeadlineExceeded):
+        await process.cache.get(["a"], time.monotonic() + 0.05, Priority.INTERACTIVE)
+    await patient
+    assert process.embedder.prompts == ["a"]
 
 
 async def test_one_that_nobody_waits_for_any_more_is_cancelled(start: Processes) -> None:
