@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     )
     api_processes: int = Field(1, ge=1, le=64, description="Number of processes that answer HTTP.")
     decode_processes: int = Field(2, ge=1, le=64, description="Number of sandboxed decoders per API process.")
+    decode_sandbox: Literal["required", "best-effort"] = Field(
+        "required",
+        description="required: do not start where the kernel cannot confine decoders. best-effort: start with less.",
+    )
     api_keys_file: Path | None = Field(
         None, description="File with SHA-256 hashes of API keys, one per line. No key is required if unset."
     )

@@ -42,6 +42,7 @@ from service.cache.audio_cache import AudioCache
 from service.cache.prompt_cache import PromptCache
 from service.cache.redis_client import connect
 from service.cache.redis_link import RedisLink
+from service.decoding import sandbox
 from service.decoding.pool import DecodePool
 from service.observe.traces import Traces
 from service.settings import Settings, SettingsError
@@ -67,6 +68,10 @@ def create_app(
     API processes of one service share label sets if there is no Redis.
     """
     shutdown = shutdown or Shutdown()
+    try:
+        sandbox.check(settings.decode_sandbox)
+    except sandbox.SandboxError as error:
+        raise SettingsError(str(error)) from None
     client = redis_of(settings)
     traces = None if settings.otlp_endpoint is None else Traces(settings.otlp_endpoint, version("anysound"))
     try:
@@ -85,7 +90,7 @@ def create_app(
             )
             keeps_audio = settings.audio_cache_bytes > 0
             limits = Limits(max_seconds=settings.max_audio_seconds)
-            decoders = DecodePool(settings.decode_processes, limits, digests=keeps_audio)
+            decoders = DecodePool(settings.decode_processes, limits, digests=keeps_audio, mode=settings.decode_sandbox)
             await stack.enter_async_context(decoders)
             prompts = PromptCache(workers, settings.prompt_cache_size, redis, settings.redis_ttl_s)
             stack.push_async_callback(prompts.flush)

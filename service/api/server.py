@@ -26,6 +26,7 @@ from model.memory import keep_freed_memory
 from service import lifeline
 from service.api.connection import bounded
 from service.api.shutdown import CloseConnections, Shutdown
+from service.inspection import forbid_inspection
 from service.observe import logs
 from service.settings import Settings, SettingsError
 
@@ -108,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("endpoints", nargs="+", help="ipc:// addresses of the workers")
     options = parser.parse_args(arguments)
 
+    forbid_inspection()
     keep_freed_memory(SPARE_BYTES)
     heartbeat = None if options.lifeline is None else lifeline.attach(options.lifeline)
     from service.api.app import create_app

@@ -18,24 +18,29 @@ BIND_AND_CONNECT_TCP = 0b11
 ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
 
 
-def forbid_everything() -> int:
-    """Deny all that this kernel's Landlock can deny. The version of its interface; 0 where it has none.
+libc = ctypes.CDLL(None)
+
+
+def version() -> int:
+    """Of the interface that this kernel has; less than 1 where it has none."""
+    found: int = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), CREATE_RULESET_VERSION)
+    return found
+
+
+def forbid_everything() -> None:
+    """Deny all that this kernel's Landlock can deny, if it has any.
 
     `PR_SET_NO_NEW_PRIVS` has to be set. Files that are open stay usable.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    version: int = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), CREATE_RULESET_VERSION)
-    if version < 1:
-        return 0
-    rights = max(count for since, count in FILES.items() if since <= version)
+    if (known := version()) < 1:
+        return
+    rights = max(count for since, count in FILES.items() if since <= known)
     handled = struct.pack("Q", (1 << rights) - 1)
-    if version >= 4:
+    if known >= 4:
         handled += struct.pack("Q", BIND_AND_CONNECT_TCP)
-    if version >= 6:
+    if known >= 6:
         handled += struct.pack("Q", ABSTRACT_SOCKETS_AND_SIGNALS)
     ruleset: int = libc.syscall(CREATE_RULESET, handled, ctypes.c_size_t(len(handled)), 0)
-    if ruleset < 0:
-        return 0
-    restricted: int = libc.syscall(RESTRICT_SELF, ruleset, 0)
-    os.close(ruleset)
-    return version if restricted == 0 else 0
+    if ruleset >= 0:
+        libc.syscall(RESTRICT_SELF, ruleset, 0)
+        os.close(ruleset)

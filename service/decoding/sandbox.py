@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from service.decoding import landlock, seccomp
+from service.inspection import forbid_inspection
 
 Mode = Literal["required", "best-effort"]
 
 MEMORY_BYTES = 3 << 30
 DESCRIPTORS = 32
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x08000000, 0x10000000, 0x40000000
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -52,8 +53,7 @@ def prepare() -> None:
     # No network but a loopback interface that is down, and no System V memory.
     if libc.unshare(CLONE_NEWNET | CLONE_NEWIPC) != 0:
         libc.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC)
-    # Closes /proc/PID/mem, ptrace, pidfd_getfd and process_vm_writev between processes of one user.
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    forbid_inspection()
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
     for limit, value in (

@@ -85,15 +85,21 @@ CALLS = {
 }
 
 
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
-
-
 Instruction = tuple[int, int, int, int]
 """Code, how many instructions to skip where the comparison holds and where it does not, and the operand."""
 
 
-def _program(machine: str) -> list[Instruction]:
+class Program(ctypes.Structure):
+    """struct sock_fprog (linux/filter.h)."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+    @classmethod
+    def of(cls, code: list[Instruction]) -> Program:
+        return cls(len(code), b"".join(struct.pack("HBBI", *instruction) for instruction in code))
+
+
+def _instructions(machine: str) -> list[Instruction]:
     """Raises KeyError for a machine that has no table here."""
     code: list[Instruction] = [
         (LOAD, 0, 0, ARCHITECTURE),
@@ -129,7 +135,6 @@ def keep_only_what_decoding_needs() -> bool:
     """
     if platform.machine() not in ARCHITECTURES:
         return False
-    code = _program(platform.machine())
-    program = _Program(len(code), b"".join(struct.pack("HBBI", *instruction) for instruction in code))
+    program = Program.of(_instructions(platform.machine()))
     filtered: int = ctypes.CDLL(None).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program))
     return filtered == 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from service.cores import cores
+from service.inspection import forbid_inspection
 from service.observe import logs
 from service.observe.shared_counts import SharedCounts
 from service.settings import Settings, parse
@@ -194,6 +195,7 @@ def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a sig
 def main(arguments: Sequence[str] = ()) -> int:
     """`anysound serve`. Returns the exit status."""
     settings = parse(arguments)
+    forbid_inspection()
     logs.configure(settings.log_format)
     signal.signal(signal.SIGTERM, _stop)  # until the supervisor is there to drain
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from model.memory import keep_freed_memory
 from service import lifeline
 from service.cores import yield_to_others
+from service.inspection import forbid_inspection
 from service.observe import logs
 from service.worker.compute import kinds_of_threads, warm_up
 from service.worker.wait_estimate import QueueLimits
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load the model and serve it. Returns the exit status: EX_CONFIG if the checkpoint cannot be used."""
     options = parser().parse_args(arguments)
+    forbid_inspection()
     keep_freed_memory()
     yield_to_others()
     began = time.monotonic()

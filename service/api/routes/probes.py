@@ -14,8 +14,10 @@ def health(good: bool, what: str) -> JSONResponse:
     return JSONResponse({"status": "ok" if good else what}, 200 if good else 503)
 
 
-@router.get("/livez", summary="The process and the worker make progress")
+@router.get("/livez", summary="The process, its decoders and the worker make progress")
 async def livez(services: Injected) -> JSONResponse:
+    if not services.classifier.decoders.alive:
+        return health(False, "no decoder can be started")
     return health(services.embedder.alive, "stuck")
 
 
@@ -23,6 +25,8 @@ async def livez(services: Injected) -> JSONResponse:
 async def readyz(services: Injected) -> JSONResponse:
     if services.shutdown.draining:
         return health(False, "draining")
+    if not services.classifier.decoders.ready:
+        return health(False, "no decoder can be started")
     return health(services.embedder.ready, "the worker is starting")
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.decoding import pool as pool_module
 from service.decoding import shared_memory
+from service.decoding.pool import DecodePool, DecodersBusy
 from service.decoding.shape import Decoded
+from tests.conftest import ROOT
 from tests.service.conftest import encoded
 from tests.service.decoding.conftest import CLIP, SHAPE, decodes, pool, processes, reason, until
 from tests.service.spectral import RATE, tone
@@ -152,3 +161,103 @@ async def test_a_clip_that_failed_leaves_nothing_in_the_shared_memory(monkeypatc
         assert await reason(decoding, b"not a sound" * 100_000) != "decoder"
         (decoder,) = decoding._decoders
         assert os.fstat(decoder._clip.descriptor).st_blocks * 512 <= 1 << 16
+
+
+# What cannot be replaced
+
+
+@contextmanager
+def descriptors_used_up() -> Iterator[None]:
+    """This process can open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened[0] + 1, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def health(decoding: DecodePool) -> str:
+    return "ready" if decoding.ready else "alive" if decoding.alive else "dead"
+
+
+async def test_a_decoder_that_cannot_be_replaced_at_first_is_replaced_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pool_module, "SOON_S", 0.05)
+    monkeypatch.setattr(pool_module, "EMPTY_S", 0.1)
+    async with pool() as decoding:
+        assert health(decoding) == "ready"
+        with descriptors_used_up():
+            assert await reason(decoding, "leave") == "decoder"
+            await until(lambda: health(decoding) == "dead")
+            for _ in range(40):
+                with pytest.raises(DecodersBusy) as busy:
+                    await decoding.decode(CLIP, SHAPE)
+                assert busy.value.retry_after_s > 0
+        await until(lambda: health(decoding) == "ready")
+        await decodes(decoding)
+    assert "no decoder can be started, trying again" in caplog.text
+    assert "Too many open files" in caplog.text
+
+
+async def test_the_process_that_forks_decoders_is_replaced() -> None:
+    async with pool(2) as decoding:
+        before = processes(decoding)
+        assert decoding._forks._process is not None
+        decoding._forks._process.kill()
+        await until(lambda: not processes(decoding) & before)  # the kernel ends its decoders
+        await until(lambda: len(processes(decoding)) == 2)
+        await decodes(decoding)
+
+
+async def test_as_many_clips_as_may_wait_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "WAITING_CLIPS", 4)
+    async with pool() as decoding:
+        waiting = [asyncio.create_task(decoding.decode(CLIP, SHAPE)) for _ in range(5)]
+        await asyncio.sleep(0)
+        with pytest.raises(DecodersBusy) as busy:
+            await decoding.decode(CLIP, SHAPE)
+        assert busy.value.retry_after_s > 0
+        assert len(await asyncio.gather(*waiting)) == 5
+
+
+async def test_an_interactive_clip_does_not_wait_for_a_bulk_one_to_end() -> None:
+    async with pool(2) as decoding:
+        bulk = [asyncio.create_task(decoding.decode(b"wait_for_ever", SHAPE, bulk=True)) for _ in range(4)]
+        await until(lambda: bool(decoding._running))
+        async with asyncio.timeout(20):
+            await decodes(decoding)
+        assert not any(task.done() for task in bulk)
+        for task in bulk:
+            task.cancel()
+
+
+def test_decoders_end_with_the_process_that_started_them() -> None:
+    """Also when it is killed, and while they decode."""
+    script = (
+        "import asyncio, sys\n"
+        "from tests.service.decoding.conftest import SHAPE, pool, processes\n"
+        "async def main():\n"
+        "    async with pool(2) as decoding:\n"
+        "        task = asyncio.create_task(decoding.decode(b'compute_for_ever', SHAPE))\n"
+        "        while not decoding._running: await asyncio.sleep(0.01)\n"
+        "        print(decoding._forks._process.pid, *processes(decoding), flush=True)\n"
+        "        await task\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        started = [int(each) for each in process.stdout.readline().split()]
+        assert len(started) == 3
+        process.kill()
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{each}/exe").exists() for each in started):
+        assert time.monotonic() < end
+        time.sleep(0.05)
