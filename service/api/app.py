@@ -109,6 +109,7 @@ def create_app(
                 keys,
                 buckets_of(settings, redis),
                 workers,
+                decoders,
                 Classifier(workers, decoders, prompts, recordings if keeps_audio else None),
                 await stack.enter_async_context(LabelSets(store)),
                 shutdown,

@@ -13,6 +13,7 @@ from service.api.keys import Keys
 from service.api.label_sets.registry import LabelSets
 from service.api.rate import Buckets, SharedBuckets
 from service.api.shutdown import Shutdown
+from service.decoding.pool import DecodePool
 from service.ipc.embedding import Embedder
 from service.ipc.stats import WorkerStats
 from service.settings import Settings
@@ -40,6 +41,7 @@ class Services:
     keys: Keys
     buckets: Buckets | SharedBuckets | None
     embedder: Embedder
+    decoders: DecodePool
     classifier: Classifier
     label_sets: LabelSets
     shutdown: Shutdown

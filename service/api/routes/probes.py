@@ -16,7 +16,7 @@ def health(good: bool, what: str) -> JSONResponse:
 
 @router.get("/livez", summary="The process, its decoders and the worker make progress")
 async def livez(services: Injected) -> JSONResponse:
-    if not services.classifier.decoders.alive:
+    if not services.decoders.alive:
         return health(False, "no decoder can be started")
     return health(services.embedder.alive, "stuck")
 
@@ -25,7 +25,7 @@ async def livez(services: Injected) -> JSONResponse:
 async def readyz(services: Injected) -> JSONResponse:
     if services.shutdown.draining:
         return health(False, "draining")
-    if not services.classifier.decoders.ready:
+    if not services.decoders.ready:
         return health(False, "no decoder can be started")
     return health(services.embedder.ready, "the worker is starting")
 
