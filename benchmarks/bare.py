@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from model.memory import keep_freed_memory
-from service.supervise.supervisor import THREADS
+from service.supervise.supervisor import worker_threads
 
 BATCHES = (1, 4, 8, 16, 32, 64)
 
@@ -72,7 +72,7 @@ class Bare:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **THREADS},  # as the worker has it
+            env={**os.environ, **worker_threads()},  # as the worker has it
         )
         about = json.loads(self._answer())
         self.dtype: str = about["dtype"]

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from benchmarks.load import Body, Target
 from benchmarks.measurement import roles, tree, wait_until
-from service.supervise.supervisor import THREADS
+from service.supervise.supervisor import worker_threads
 
 LABELS = ("dog", "rain", "sea waves", "crying baby", "clock tick", "person sneezing", "helicopter", "chainsaw")
 QUERY = urlencode([("labels", label) for label in LABELS])
@@ -55,7 +55,7 @@ def started(name: str, command: Sequence[str | Path], health: str, target: Targe
     """Run a system, from its first answer to the end of the context. Raises RuntimeError if it exits by itself."""
     log.parent.mkdir(parents=True, exist_ok=True)
     # Peers get passive waiting too: on a busy machine it matters more than anything else here.
-    environment = {**os.environ, **THREADS, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    environment = {**os.environ, **worker_threads(), "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     with log.open("wb") as file:
         process = subprocess.Popen(
             list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=PEERS.parents[1]

@@ -102,6 +102,12 @@ class Settings(BaseSettings):
         512 * MIB, ge=1, description="Maximum total size of request bodies held by an API process, in bytes."
     )
     max_audio_seconds: float = Field(600.0, gt=0, description="Maximum length of a clip in seconds.")
+    max_request_audio_seconds: float = Field(
+        1_200.0, gt=0, description="Maximum length of all clips of a request together, in seconds."
+    )
+    max_answer_bytes: int = Field(
+        32 * MIB, ge=1, description="Maximum size of an answer (clips * windows * labels), in bytes."
+    )
     max_clips: int = Field(32, ge=1, description="Maximum number of clips per request.")
     max_labels: int = Field(1_000, ge=1, description="Maximum number of labels per request.")
     max_label_chars: int = Field(1_000, ge=1, description="Maximum length of a label, prompt or template.")

@@ -20,6 +20,7 @@ from service.api import routes
 from service.api.classify import Classifier
 from service.api.failures import handle_failures
 from service.api.gate import Gate
+from service.api.json_body import JsonBodies
 from service.api.keys import Keys, KeysError
 from service.api.label_sets.folder_store import FolderStore
 from service.api.label_sets.quota import Quota
@@ -35,6 +36,7 @@ from service.api.middleware.prefix import Prefix
 from service.api.middleware.request_metrics import RequestMetrics
 from service.api.middleware.request_traces import RequestTraces
 from service.api.middleware.security_headers import SecurityHeaders
+from service.api.openapi import add_models
 from service.api.rate import Buckets, Rate, SharedBuckets
 from service.api.services import Services, WorkerConnection
 from service.api.shutdown import Shutdown
@@ -110,8 +112,16 @@ def create_app(
                 buckets_of(settings, redis),
                 workers,
                 decoders,
-                Classifier(workers, decoders, prompts, recordings if keeps_audio else None),
+                Classifier(
+                    workers,
+                    decoders,
+                    prompts,
+                    recordings if keeps_audio else None,
+                    settings.max_request_audio_seconds,
+                    settings.max_answer_bytes,
+                ),
                 await stack.enter_async_context(LabelSets(store)),
+                JsonBodies(),
                 shutdown,
             )
             if metrics is not None:
@@ -130,6 +140,7 @@ def create_app(
         app.include_router(router)
     if metrics is None:
         app.add_api_route("/metrics", metrics_of(workers, shutdown), include_in_schema=False)
+    add_models(app, routes.MODELS)
     handle_failures(app, settings.max_upload_bytes)
     # A request meets the one added last first.
     app.add_middleware(Gate, routes=[route for router in routes.V1 for route in router.routes])

@@ -7,18 +7,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
 
-import numpy as np
+import msgspec
 
 from model.audio import AudioError
-from model.classify import LabelEmbeddings, LabelPrompts, Scores, clip_embedding, ranked
+from model.classify import LabelEmbeddings
 from model.prompts import Embeddings
+from service.api.answer import write
 from service.api.deadline import Deadline
+from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome
 from service.api.labels import ResolvedLabels
 from service.api.problems import BY_CODE, Code, Problem
 from service.api.request import Clip, Fields
+from service.api.request_bounds import RequestBounds
 from service.cache.audio_cache import AudioCache
 from service.cache.lru import Lru
 from service.cache.prompt_cache import PromptCache
@@ -41,53 +43,56 @@ from service.observe.metrics import DECODE_FAILURES, REJECTED
 from service.observe.stages import Stages, recording
 from service.offload import off_loop
 
+CLIPS_AT_ONCE = 16
+"""Clips of one request between decoder and embedding."""
 BRIEF_PROMPTS, BRIEF_SCORES = 64, 256
 """Up to so many are assembled, or scored, on the event loop."""
-LABELS_BYTES = 256 << 20
+LABELS_BYTES = 128 << 20
 """Labels kept as arrays, in each API process."""
-
-
-@dataclass(frozen=True)
-class ClipEmbeddings:
-    """A clip that went through: when its windows begin and how long they and it are, in s; their embeddings [k, d]."""
-
-    starts_s: list[float]
-    window_s: float
-    duration_s: float
-    vectors: Embeddings
-
-
-@dataclass(frozen=True)
-class ClipFailure:
-    """A clip that did not; the others still get scores."""
-
-    code: Code
-    detail: str
-
-
-ClipOutcome = ClipEmbeddings | ClipFailure
 
 
 def _size(labels: LabelEmbeddings) -> int:
     return labels.positive.nbytes + labels.negative.nbytes + labels.background.nbytes
 
 
+def _digest(labels: ResolvedLabels, fingerprint: str) -> bytes:
+    """Names the arrays of these labels. Keys of fixed size: the texts of a thousand labels may be 10 MB."""
+    prompts = labels.prompts
+    content = (prompts.labels, prompts.background) if labels.version is None else (labels.version,)
+    return sha256(msgspec.json.encode((fingerprint, prompts.template, content))).digest()
+
+
 class Classifier:
-    """Decodes and embeds clips, embeds labels, and scores the ones against the others."""
+    """Decodes and embeds clips, embeds labels, and scores the ones against the others.
+
+    `max_seconds` of audio and `max_answer_bytes` bound one request.
+    """
 
     def __init__(
-        self, embedder: Embedder, decoders: DecodePool, prompts: PromptCache, recordings: AudioCache | None = None
+        self,
+        embedder: Embedder,
+        decoders: DecodePool,
+        prompts: PromptCache,
+        recordings: AudioCache | None,
+        max_seconds: float,
+        max_answer_bytes: int,
     ) -> None:
         self._embedder = embedder
         self._decoders = decoders
         self._prompts = prompts
         self._recordings = recordings
-        self._assembled: Lru[Hashable, LabelEmbeddings] = Lru(LABELS_BYTES, _size)
+        self._max_seconds = max_seconds
+        self._max_answer_bytes = max_answer_bytes
+        self._assembled: Lru[bytes, LabelEmbeddings] = Lru(LABELS_BYTES, _size)
+        self._large_answer = asyncio.Lock()
 
     async def classify(
-        self, clips: Sequence[Clip], labels: ResolvedLabels, fields: Fields, deadline: Deadline
-    ) -> dict[str, Any]:
-        """The contract's answer. Raises Problem, also if no clip got scores."""
+        self, clips: Sequence[Clip], labels: ResolvedLabels, fields: Fields, warnings: list[str], deadline: Deadline
+    ) -> bytes:
+        """The contract's answer as JSON. Raises Problem, also if no clip got scores."""
+        bounds = self._bounds()
+        names = [label.name for label in labels.prompts.labels]
+        bounds.answer(len(clips), names, fields.top_k, fields.timeline)
         text_path = Stages()
         text: asyncio.Task[LabelEmbeddings] | None = None
         try:
@@ -95,7 +100,7 @@ class Classifier:
             async with self._room(len(clips), deadline) as room:
                 with recording(text_path):
                     text = asyncio.create_task(self._embed_labels(labels, deadline))
-                outcomes = await self._embed_clips(clips, deadline, room)
+                outcomes = await self._embed_clips(clips, bounds, deadline, room)
             async with asyncio.timeout(deadline.at - time.monotonic()):
                 embedded = await text
             if self._embedder.info.fingerprint != info.fingerprint:
@@ -107,15 +112,15 @@ class Classifier:
             if text is not None:
                 text.cancel()
         windows = sum(len(each.vectors) for each in outcomes if isinstance(each, ClipEmbeddings))
-        brief = len(labels.prompts.labels) * windows <= BRIEF_SCORES
-        results = await off_loop(brief, answer, clips, outcomes, labels.prompts, embedded, info.logit_scale, fields)
+        brief = len(names) * windows <= BRIEF_SCORES
+        content = (clips, outcomes, names, embedded, labels.prompts.template, fields, warnings, info)
+        if brief:
+            document = write(*content)
+        else:
+            async with self._large_answer:
+                document = await asyncio.to_thread(write, *content)
         stages.mark("score")
-        return {
-            "model": {"name": info.config.name, "fingerprint": info.fingerprint},
-            "activation": fields.activation,
-            "template": labels.prompts.template,
-            "results": results,
-        }
+        return document
 
     async def embed_texts(self, texts: Sequence[str], deadline: Deadline) -> list[Embeddings]:
         """The embedding [d] of each text. Raises EmbeddingError."""
@@ -124,10 +129,15 @@ class Classifier:
         return [vectors[text] for text in texts]
 
     async def embed_clips(self, clips: Sequence[Clip], deadline: Deadline) -> list[ClipOutcome]:
-        """What became of each clip. Raises EmbeddingError for a fault that is no clip's, Problem if every clip
-        failed."""
+        """What became of each clip.
+
+        Raises EmbeddingError or TimeoutError for a fault that is no clip's, Problem if every clip failed.
+        """
         async with self._room(len(clips), deadline) as room:
-            return await self._embed_clips(clips, deadline, room)
+            return await self._embed_clips(clips, self._bounds(), deadline, room)
+
+    def _bounds(self) -> RequestBounds:
+        return RequestBounds(self._max_seconds, self._max_answer_bytes)
 
     @asynccontextmanager
     async def _room(self, clips: int, deadline: Deadline) -> AsyncIterator[Reservation]:
@@ -139,26 +149,36 @@ class Classifier:
 
     async def _embed_labels(self, labels: ResolvedLabels, deadline: Deadline) -> LabelEmbeddings:
         """Labels as arrays, kept by their content; registered labels then cost no work on text at all."""
-        fingerprint, prompts, version = self._embedder.info.fingerprint, labels.prompts, labels.version
-        key: Hashable = (fingerprint, prompts) if version is None else (fingerprint, version, prompts.template)
+        prompts = labels.prompts
+        brief = len(prompts.labels) <= BRIEF_PROMPTS
+        key = await off_loop(brief, _digest, labels, self._embedder.info.fingerprint)
         kept = self._assembled.get(key)
-        if version is not None and kept is not None:
+        if labels.version is not None and kept is not None:
             stages.mark("cache")
             return kept
         vectors = await self._prompts.get(prompts.prompts, deadline.at, deadline.priority)
         if kept is None:
-            kept = await off_loop(len(vectors) <= BRIEF_PROMPTS, prompts.assemble, vectors)
+            kept = await off_loop(brief, prompts.assemble, vectors)
             self._assembled.put(key, kept)
         stages.mark("text_embed")
         return kept
 
-    async def _embed_clips(self, clips: Sequence[Clip], deadline: Deadline, room: Reservation) -> list[ClipOutcome]:
+    async def _embed_clips(
+        self, clips: Sequence[Clip], bounds: RequestBounds, deadline: Deadline, room: Reservation
+    ) -> list[ClipOutcome]:
+        """All clips, up to `CLIPS_AT_ONCE` at a time. Each lets go of its windows when they are embedded."""
+        turn = asyncio.Semaphore(CLIPS_AT_ONCE)
         request = object()
+
+        async def embed(clip: Clip) -> ClipOutcome:
+            async with turn:
+                return await self._embed_clip(clip, bounds, deadline, room, request)
+
         paths = [Stages() for _ in clips]
         tasks = []
         for clip, path in zip(clips, paths, strict=True):
             with recording(path):
-                tasks.append(asyncio.create_task(self._embed_clip(clip, deadline, room, request)))
+                tasks.append(asyncio.create_task(embed(clip)))
         try:
             outcomes = await asyncio.gather(*tasks)
         finally:
@@ -168,7 +188,9 @@ class Classifier:
         refuse_if_all_failed(outcomes)
         return outcomes
 
-    async def _embed_clip(self, clip: Clip, deadline: Deadline, room: Reservation, request: Hashable) -> ClipOutcome:
+    async def _embed_clip(
+        self, clip: Clip, bounds: RequestBounds, deadline: Deadline, room: Reservation, request: Hashable
+    ) -> ClipOutcome:
         """`request` is the same for all clips of one request: its clips take turns with those of others."""
         shape = Shape.of(self._embedder.info.config.front_end)
         try:
@@ -182,6 +204,7 @@ class Classifier:
             raise Overloaded(str(error), error.retry_after_s) from None
         finally:
             stages.mark("decode")
+        bounds.decoded(decoded.duration_s, len(decoded.starts_s))
 
         async def embed(fingerprint: str) -> Embedded:
             embedded = await self._embedder.embed_audio(
@@ -229,44 +252,3 @@ def refuse_if_all_failed(clips: Sequence[ClipOutcome]) -> None:
     code, _ = Counter(failure.code for failure in failures).most_common(1)[0]
     detail = next(failure.detail for failure in failures if failure.code is code)
     raise Problem(code, detail if len(failures) == 1 else f"No clip could be used. The first: {detail}")
-
-
-def answer(
-    clips: Sequence[Clip],
-    outcomes: Sequence[ClipOutcome],
-    prompts: LabelPrompts,
-    labels: LabelEmbeddings,
-    scale: float,
-    fields: Fields,
-) -> list[dict[str, Any]]:
-    """The contract's `results`, one entry per clip."""
-    names = [label.name for label in prompts.labels]
-
-    def scored(scores: Scores, at: int) -> list[dict[str, Any]]:
-        rows = ranked(names, scores.score[at], scores.similarity[at], fields.top_k)
-        return [{"label": name, "score": score, "similarity": similarity} for name, score, similarity in rows]
-
-    results: list[dict[str, Any]] = []
-    for clip, outcome in zip(clips, outcomes, strict=True):
-        if isinstance(outcome, ClipFailure):
-            results.append({"name": clip.name, "error": {"code": outcome.code.code, "detail": outcome.detail}})
-            continue
-        windows = outcome.vectors
-        audio = clip_embedding(windows)[np.newaxis]
-        whole = labels.score(audio, scale, fields.activation, fields.none_of_these)
-        result: dict[str, Any] = {
-            "name": clip.name,
-            "duration_s": round(outcome.duration_s, 6),
-            "scores": scored(whole, 0),
-        }
-        if fields.timeline:
-            each = labels.score(windows, scale, fields.activation, fields.none_of_these)
-            ends = [min(start + outcome.window_s, outcome.duration_s) for start in outcome.starts_s]
-            result["timeline"] = [
-                {"start_s": start, "end_s": end, "scores": scored(each, at)}
-                for at, (start, end) in enumerate(zip(outcome.starts_s, ends, strict=True))
-            ]
-        if whole.none_of_these is not None:
-            result["none_of_these"] = float(whole.none_of_these[0])
-        results.append(result)
-    return results

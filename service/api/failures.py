@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model.faults import first_fault
+from service.api.middleware.body_limits import FULL
 from service.api.middleware.exchange import exchange_of
 from service.api.problems import Code, Problem, invalid, respond
 from service.observe.metrics import REJECTED
@@ -29,7 +30,7 @@ def handle_failures(app: FastAPI, max_upload_bytes: int) -> None:
         Code.METHOD_NOT_ALLOWED: "The route does not take this method.",
         Code.PAYLOAD_TOO_LARGE: f"The body is over the limit of {max_upload_bytes} bytes.",
         Code.INVALID_REQUEST: "The request cannot be read.",
-        Code.OVERLOADED: "The service holds as many bytes of requests as it may.",
+        Code.OVERLOADED: FULL.detail,
     }
 
     async def problem(request: Request, error: Exception) -> Response:

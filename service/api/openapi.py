@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
 from service.api.problems import Code
+from service.api.request import Fields
+
+REF = "#/components/schemas/{model}"
 
 PROBLEM = {
     "type": "object",
@@ -35,30 +43,43 @@ def _problems() -> dict[int | str, dict[str, Any]]:
 
 PROBLEMS = _problems()
 
-LABEL = {
-    "oneOf": [
-        {"type": "string", "minLength": 1},
-        {
-            "type": "object",
-            "required": ["name"],
-            "additionalProperties": False,
-            "properties": {
-                "name": {"type": "string", "minLength": 1},
-                "prompts": {"type": "array", "items": {"type": "string"}, "maxItems": 64},
-                "negative_prompts": {"type": "array", "items": {"type": "string"}, "maxItems": 64},
-            },
-        },
-    ]
-}
-FIELDS: dict[str, Any] = {
-    "labels": {"type": "array", "items": LABEL, "minItems": 1, "description": "What to look for."},
-    "label_set": {"type": "string", "description": "Id of a registered label set, instead of `labels`."},
-    "template": {"type": "string", "description": "Prompt with exactly one {label}."},
-    "activation": {"type": "string", "enum": ["softmax", "sigmoid"], "default": "softmax"},
-    "top_k": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
-    "timeline": {"type": "boolean", "default": False, "description": "Also the scores of each window."},
-    "none_of_these": {"type": "boolean", "default": False, "description": "Also the open-set score."},
-}
+
+def reference(model: type[BaseModel]) -> dict[str, Any]:
+    """A reference to a model's schema, which `add_models` puts into the document."""
+    return {"$ref": REF.format(model=model.__name__)}
+
+
+def json_request(model: type[BaseModel]) -> dict[str, Any]:
+    """The body of an operation that reads its JSON itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference(model)}}}}
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of each field of a model. An optional field may be absent; that it may be null is left out."""
+    properties: dict[str, Any] = model.model_json_schema(ref_template=REF)["properties"]
+    return {name: _present(schema) for name, schema in properties.items()}
+
+
+def _present(schema: dict[str, Any]) -> dict[str, Any]:
+    schema = {key: value for key, value in schema.items() if key != "title" and (key, value) != ("default", None)}
+    branches = [each for each in schema.pop("anyOf", []) if each != {"type": "null"}]
+    return {**schema, **branches[0]} if branches else schema
+
+
+def add_models(app: FastAPI, models: Iterable[type[BaseModel]]) -> None:
+    """Add the schemas of models that operations refer to, and that FastAPI does not see."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=REF)
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation says
+
+
+FIELDS = fields_of(Fields)
 CLIP = {
     "type": "object",
     "required": ["data"],
@@ -132,6 +153,7 @@ CLASSIFY: dict[str, Any] = {
             },
             "application/json": {"schema": JSON, "examples": JSON_EXAMPLES},
             "audio/*": {"schema": {"type": "string", "format": "binary"}},
+            "video/*": {"schema": {"type": "string", "format": "binary"}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },
@@ -161,6 +183,7 @@ CLASSIFY: dict[str, Any] = {
                                     },
                                 },
                             },
+                            "warnings": {"type": "array", "items": {"type": "string"}},
                         },
                     },
                     "example": ANSWER_EXAMPLE,

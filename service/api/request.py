@@ -1,30 +1,24 @@
-"""One typed request out of the three encodings of `POST /v1/classify`."""
+"""`POST /v1/classify` in its three encodings, as one typed request."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from starlette.requests import Request
 
 from model.classify import Activation
-from model.faults import first_fault
 from model.prompts import Label, check_template
+from service.api.base64_text import decode_base64
+from service.api.json_body import JsonBodies, has_more, read_body, validated
 from service.api.labels import LabelIn, check_labels, check_text, check_unicode
+from service.api.media_type import FORM, JSON, is_recording, media_type
+from service.api.multipart import MAX_FIELDS, Part, read_form
 from service.api.problems import Code, Problem, invalid
 from service.settings import Settings
-
-MAX_FIELDS = 20_000
-MAX_PART_BYTES = 4 << 20
-LISTS = {"labels"}
 
 
 class Fields(BaseModel):
@@ -32,13 +26,15 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    labels: list[str | LabelIn] | None = None
-    label_set: str | None = Field(None, max_length=200)
-    template: str | None = None
+    labels: list[str | LabelIn] | None = Field(None, min_length=1, description="Labels to score.")
+    label_set: str | None = Field(
+        None, max_length=200, description="Id of a registered label set, instead of `labels`."
+    )
+    template: str | None = Field(None, description="Prompt with exactly one {label}.")
     activation: Activation = "softmax"
-    top_k: int | None = Field(None, ge=1, le=1_000_000)
-    timeline: bool = False
-    none_of_these: bool = False
+    top_k: int | None = Field(None, ge=1, le=1_000_000, description="Number of scores per clip. All if unset.")
+    timeline: bool = Field(False, description="Also return the scores of each window.")
+    none_of_these: bool = Field(False, description="Also return the open-set score.")
 
     @field_validator("template")
     @classmethod
@@ -59,7 +55,7 @@ class Clip:
     """One recording as it was sent."""
 
     name: str
-    data: bytes
+    data: bytes | bytearray
 
 
 @dataclass(frozen=True)
@@ -69,14 +65,16 @@ class Classify:
     clips: list[Clip]
     labels: tuple[Label, ...] | str
     fields: Fields
+    warnings: list[str] = field(default_factory=list)
 
 
-def build(raw: Mapping[str, Any], clips: list[Clip], settings: Settings) -> Classify:
-    """Check everything that can be checked without decoding. Raises Problem."""
-    try:
-        fields = Fields.model_validate(raw)
-    except ValidationError as error:
-        raise invalid(str(first_fault(error, omit=("str", "LabelIn")))) from None
+def build(members: dict[str, Any], clips: list[Clip], settings: Settings) -> Classify:
+    """Check everything that can be checked without decoding. Raises Problem.
+
+    An optional field that is empty or null counts as absent.
+    """
+    members = {name: value for name, value in members.items() if value not in ("", None)}
+    fields = validated(Fields, members)
     if fields.template is not None:
         check_text(fields.template, "template", settings)
     labels: tuple[Label, ...] | str = fields.label_set or ""
@@ -86,96 +84,104 @@ def build(raw: Mapping[str, Any], clips: list[Clip], settings: Settings) -> Clas
         raise invalid("audio: no clip was sent")
     if len(clips) > settings.max_clips:
         raise invalid(f"audio: {len(clips)} clips, the limit is {settings.max_clips}")
-    return Classify(clips, labels, fields)
+    return Classify(clips, labels, fields, warnings(labels))
 
 
-async def parse(request: Request, settings: Settings) -> Classify:
-    """Read the body in whichever encoding it is. Raises Problem."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        return await _multipart(request, settings)
-    if kind == "application/json":
-        body = await request.body()
-        # A body of many megabytes of base64 would hold up the event loop.
-        return await asyncio.to_thread(_json, body, settings)
-    if kind.startswith("audio/") or kind == "application/octet-stream":
-        fields = _repeated(request.query_params.multi_items())
-        data = await request.body()
-        return build(fields, [Clip("audio", data)] if data else [], settings)
+def warnings(labels: tuple[Label, ...] | str) -> list[str]:
+    """What a client probably did not mean."""
+    if len(labels) == 1 and isinstance(labels, tuple) and "," in labels[0].name:
+        return [f"labels: {labels[0].name[:100]!r} is one label; repeat the field for several labels"]
+    return []
+
+
+async def parse(request: Request, settings: Settings, json_bodies: JsonBodies) -> Classify:
+    """Read the body, whichever encoding it has. Raises Problem."""
+    kind = media_type(request.headers.get("content-type", ""))
+    query = request.query_params.multi_items()
+    if is_recording(kind):
+        data = await read_body(request)
+        return build(members(query), [Clip("audio", data)] if data else [], settings)
+    if query and kind in (FORM, JSON):
+        raise invalid(f"{query[0][0][:100]}: in the query; the fields of this request are read from its body")
+    if kind == FORM:
+        return build_form(await read_form(request, settings.max_clips), settings)
+    if kind == JSON:
+        return await json_bodies.read(request, lambda document: build_json(document, settings))
     given = f"the content type is {kind[:100]!r}" if kind else "there is no content type"
-    accepted = "multipart/form-data, application/json, audio/* and application/octet-stream are read"
+    accepted = "multipart/form-data, application/json, audio/*, video/* and application/octet-stream are read"
     raise Problem(Code.UNSUPPORTED_AUDIO, f"{given}; {accepted}")
 
 
-async def _multipart(request: Request, settings: Settings) -> Classify:
-    try:
-        form: FormData = await request.form(
-            max_files=settings.max_clips + 1, max_fields=MAX_FIELDS, max_part_size=MAX_PART_BYTES
-        )
-    except MultiPartException as error:
-        raise invalid(f"the form cannot be read: {error.message}") from None
+def build_form(parts: Iterable[Part], settings: Settings) -> Classify:
+    """A request from the parts of a form. Raises Problem."""
     clips: list[Clip] = []
     pairs: list[tuple[str, str]] = []
-    try:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                if name != "audio":
-                    raise invalid(f"{name[:100]}: an unknown file field; recordings go into `audio`")
-                clips.append(Clip(value.filename or f"audio-{len(clips) + 1}", await value.read()))
-            elif name == "audio":
+    for part in parts:
+        if not part.is_file:
+            if part.name == "audio":
                 raise invalid("audio: sent as text; send a file (in curl, `-F audio=@FILE`)")
-            else:
-                pairs.append((name, value))
-    finally:
-        await form.close()
-    return build(_repeated(pairs), clips, settings)
+            pairs.append((part.name, part.text))
+        elif part.name == "audio":
+            clips.append(Clip(part.filename or f"audio-{len(clips) + 1}", part.data))
+        else:
+            raise invalid(f"{part.name[:100]}: an unknown file field; recordings go into `audio`")
+    return build(members(pairs), clips, settings)
 
 
-def _repeated(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Form or query fields. `labels` may be repeated, or be one JSON list; any other field stands once."""
+def members(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Form or query fields by name. Raises Problem for a field that is given twice, unless it is `labels`.
+
+    `labels` (or `labels[]`, as some clients write a list) may be repeated, or be one JSON list.
+    """
     fields: dict[str, Any] = {}
+    labels: list[Any] = []
     for name, value in pairs:
-        if name in LISTS:
-            fields.setdefault(name, []).append(value)
+        if name in ("labels", "labels[]"):
+            labels.append(value)
         elif name in fields:
             raise invalid(f"{name[:100]}: given twice")
         else:
             fields[name] = value
-    labels = fields.get("labels")
-    if labels is not None and len(labels) == 1 and labels[0].lstrip().startswith("["):
-        listed = _loads(labels[0])
-        if isinstance(listed, list):  # else it is a label that begins with a bracket
-            fields["labels"] = listed
+    if len(labels) == 1 and labels[0].lstrip().startswith("["):
+        labels = json_list(labels[0]) or labels
+    if any(label != "" for label in labels):
+        fields["labels"] = labels
     return fields
 
 
-def _loads(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+def json_list(text: str) -> list[Any] | None:
+    """The list that `text` is, if it is one; else it is a label that begins with a bracket."""
+    data = text.encode(errors="surrogatepass")
+    if has_more(data, MAX_FIELDS):
         return None
+    try:
+        listed = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return listed if isinstance(listed, list) else None
 
 
-def _json(body: bytes, settings: Settings) -> Classify:
-    document = _loads(body)
-    if not isinstance(document, dict):
-        raise invalid("the body is not a JSON object")
+def build_json(document: dict[str, Any], settings: Settings) -> Classify:
+    """A request from a JSON document, which is emptied. Raises Problem."""
     audio = document.pop("audio", [])
     audio = [audio] if isinstance(audio, dict) else audio
     if not isinstance(audio, list):
         raise invalid('audio: a list of {"data": base64, "name": string} is needed')
-    clips = [_json_clip(item, position) for position, item in enumerate(audio)]
+    if len(audio) > settings.max_clips:
+        raise invalid(f"audio: {len(audio)} clips, the limit is {settings.max_clips}")
+    clips = [json_clip(item, position) for position, item in enumerate(audio)]
     return build(document, clips, settings)
 
 
-def _json_clip(item: Any, position: int) -> Clip:
+def json_clip(item: Any, position: int) -> Clip:
+    """A clip from its JSON object, which gives up its data. Raises Problem."""
     if not isinstance(item, dict) or not isinstance(item.get("data"), str) or item.keys() - {"data", "name"}:
         raise invalid(f'audio.{position}: {{"data": base64, "name": string}} is needed')
-    name = item.get("name", f"audio-{position + 1}")
+    name = item.get("name") or f"audio-{position + 1}"
     if not isinstance(name, str):
         raise invalid(f"audio.{position}.name: a string is needed")
     check_unicode(name, f"audio.{position}.name")
     try:
-        return Clip(name, base64.b64decode(item["data"], validate=True))
-    except (binascii.Error, ValueError):
+        return Clip(name, decode_base64(item.pop("data")))
+    except ValueError:
         raise invalid(f"audio.{position}.data: not valid base64") from None

@@ -9,6 +9,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from service.api.classify import Classifier
+from service.api.json_body import JsonBodies
 from service.api.keys import Keys
 from service.api.label_sets.registry import LabelSets
 from service.api.rate import Buckets, SharedBuckets
@@ -44,6 +45,7 @@ class Services:
     decoders: DecodePool
     classifier: Classifier
     label_sets: LabelSets
+    json_bodies: JsonBodies
     shutdown: Shutdown
 
 

@@ -91,7 +91,7 @@ class Decoder:
         asyncio.get_running_loop().remove_reader(self._channel)
 
     async def decode(
-        self, data: bytes, shape: Shape, limits: Limits, wall_s: float, cpu_s: int, digests: bool
+        self, data: bytes | bytearray, shape: Shape, limits: Limits, wall_s: float, cpu_s: int, digests: bool
     ) -> Decoded:
         """Raises AudioError for the clip's fault, DecoderDied for the process'."""
         self._wall_s = wall_s
@@ -159,7 +159,7 @@ class Decoder:
             end = asyncio.get_running_loop().time() + seconds
             self._timeout.reschedule(min(self._timeout.when() or end, end))
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes | bytearray) -> None:
         self._clip.grow(max(len(data), 1))
         self._clip.map(len(data))[:] = data
 

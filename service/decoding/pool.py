@@ -7,8 +7,10 @@ A decoder that crashes, hangs or runs out of memory costs the clip it had: it is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
+import weakref
 from collections.abc import Hashable
 from types import TracebackType
 
@@ -28,6 +30,8 @@ ABANDONED_S = 0.1
 CLIPS_EACH = 1_000
 """A decoder is replaced after so many clips: one that a clip took over does not stay for ever."""
 WAITING_CLIPS = 4_096
+WINDOWS_BYTES = 256 << 20
+"""Decoded windows that the pool's callers hold. Each decoder may add one clip to it."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 EMPTY_S = 10.0
 """Without any decoder for this long, the process counts as dead."""
@@ -47,7 +51,7 @@ class DecodePool:
     """`async with DecodePool(processes, limits) as pool`: decodes `processes` clips at once.
 
     `wall_s` and `cpu_s` bound one clip. `decode` is what a decoder does with a clip, a function that can be imported.
-    `digests` asks for the SHA-256 of each clip's windows.
+    `digests` asks for the SHA-256 of each clip's windows. Clips wait while the callers hold `windows_bytes` of windows.
     """
 
     def __init__(
@@ -59,12 +63,15 @@ class DecodePool:
         digests: bool = False,
         decode: Decode = child.decode,
         mode: sandbox.Mode = "required",
+        windows_bytes: int = WINDOWS_BYTES,
     ) -> None:
         self.processes = processes
         self.limits = limits
         self.wall_s = wall_s
         self.cpu_s = cpu_s
         self.digests = digests
+        self._windows_bytes = windows_bytes
+        self._held_bytes = 0
         self._forks = ForkServer(decode, mode)
         self._queue = ClipQueue(processes, WAITING_CLIPS)
         self._decoders: set[Decoder] = set()
@@ -112,7 +119,9 @@ class DecodePool:
     def _empty_s(self) -> float:
         return 0.0 if self._decoders else asyncio.get_running_loop().time() - self._empty_since
 
-    async def decode(self, data: bytes, shape: Shape, *, request: Hashable = None, bulk: bool = False) -> Decoded:
+    async def decode(
+        self, data: bytes | bytearray, shape: Shape, *, request: Hashable = None, bulk: bool = False
+    ) -> Decoded:
         """A clip's windows. Raises AudioError, whatever happens to the process, and DecodersBusy.
 
         Clips of one `request` take turns with those of others. `bulk` clips go after the rest, and leave it a decoder.
@@ -135,9 +144,9 @@ class DecodePool:
             raise
 
     def _hand_out(self) -> None:
-        """Give waiting clips to idle decoders."""
+        """Give waiting clips to idle decoders, unless the windows of earlier clips fill the memory they may have."""
         self._idle = [slot for slot in self._idle if not slot.done()]
-        while self._idle and (clip := self._queue.take()) is not None:
+        while self._idle and self._held_bytes < self._windows_bytes and (clip := self._queue.take()) is not None:
             self._idle.pop().set_result(clip)
 
     async def _serve(self, decoder: Decoder) -> None:
@@ -186,12 +195,28 @@ class DecodePool:
             return False
         else:
             if not clip.answer.done():
+                self._hold(decoded)
                 clip.answer.set_result(decoded)
         finally:
             self._clip_s += 0.1 * (loop.time() - began - self._clip_s)
             del self._running[clip]
             self._queue.done(clip)
         return True
+
+    def _hold(self, decoded: Decoded) -> None:
+        """Count the windows until nobody refers to them any more, in whichever thread that happens."""
+        loop, count = asyncio.get_running_loop(), decoded.windows.nbytes
+
+        def release() -> None:
+            self._held_bytes -= count
+            self._hand_out()
+
+        def let_go() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(release)
+
+        self._held_bytes += count
+        weakref.finalize(decoded.windows if decoded.windows.base is None else decoded.windows.base, let_go)
 
     async def _replacement(self) -> Decoder:
         """Another decoder, tried for again and again: processes and descriptors may be used up for a while."""

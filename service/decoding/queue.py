@@ -24,7 +24,7 @@ class QueueFull(Exception):
 class Clip:
     """One recording that waits for its windows. `request` is the same for all clips of one request."""
 
-    data: bytes
+    data: bytes | bytearray
     shape: Shape
     request: Hashable
     bulk: bool

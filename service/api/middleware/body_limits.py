@@ -1,18 +1,24 @@
-"""How large one request body may be, and all bodies together."""
+"""How large one request body may be, and all bodies and answers together."""
 
 from __future__ import annotations
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.middleware.exchange import exchange_of
+from service.api.problems import Code, Problem, respond
+from service.observe.metrics import REJECTED
 
 RETRY_S = 1
 """When to come back while too many bodies are in memory. They are released when their requests end."""
+SMALL_ANSWER_BYTES = 64 << 10
+"""Smaller answers are not counted."""
+FULL = Problem(Code.OVERLOADED, "The service holds as many bytes of requests and answers as it may.", RETRY_S)
 
 
 class HeldBytes:
-    """Bytes of all bodies that are being received or worked on, against a limit."""
+    """Bytes of all bodies that are being received or worked on, and of all answers being sent, against a limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -60,7 +66,32 @@ class BodyLimits:
                     raise HTTPException(503, headers={"Retry-After": str(RETRY_S)})
             return message
 
+        answer = _Answer(scope, receive, send, self.held)
         try:
-            await self.app(scope, limited, send)
+            await self.app(scope, limited, answer.send)
         finally:
-            self.held.release(exchange.received_bytes)
+            self.held.release(exchange.received_bytes + answer.bytes)
+
+
+class _Answer:
+    """A large answer is held until its client has read it. One that would be too much is replaced by a 503."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, held: HeldBytes) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._held = held
+        self._replaced = False
+        self.bytes = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            length = int(Headers(raw=message["headers"]).get("content-length", 0))
+            if length > SMALL_ANSWER_BYTES:
+                self.bytes = length
+                self._replaced = not self._held.hold(length)
+                if self._replaced:
+                    REJECTED.labels(FULL.code.code).inc()
+                    await respond(FULL, exchange_of(self._scope).id)(self._scope, self._receive, self._send)
+        if not self._replaced:
+            await self._send(message)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from service.api.labels import LabelIn
 from service.api.routes import classify, embeddings, label_sets, model, probes
 
 V1 = (classify.router, embeddings.router, label_sets.router, model.router)
 OPERATIONS = probes.router
+MODELS = (LabelIn, embeddings.EmbeddingsIn, label_sets.LabelSetIn)
+"""Those that operations refer to in their documentation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from service.api import openapi
 from service.api.classify import problem_of
@@ -20,9 +20,9 @@ router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
 
 @router.post("/classify", openapi_extra=openapi.CLASSIFY, summary="Score recordings against labels")
-async def classify(request: Request, services: Injected, owner: Owner) -> JSONResponse:
+async def classify(request: Request, services: Injected, owner: Owner) -> Response:
     deadline = deadline_of(request.headers, services.settings)
-    asked = await parse(request, services.settings)
+    asked = await parse(request, services.settings, services.json_bodies)
     stages.mark("upload")
     try:
         defaults = services.embedder.info.config.prompts
@@ -31,7 +31,5 @@ async def classify(request: Request, services: Injected, owner: Owner) -> JSONRe
     fields = asked.fields
     labels = await resolve(asked.labels, fields.template, services.label_sets, owner, defaults)
     check_activation(len(labels.prompts.labels), fields.activation, fields.none_of_these)
-    answer = await services.classifier.classify(asked.clips, labels, fields, deadline)
-    response = JSONResponse(answer)
-    stages.mark("score")
-    return response
+    answer = await services.classifier.classify(asked.clips, labels, fields, asked.warnings, deadline)
+    return Response(answer, media_type="application/json")

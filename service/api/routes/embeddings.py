@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +12,13 @@ from pydantic import BaseModel, ConfigDict
 
 from model.classify import clip_embedding
 from model.prompts import Embeddings
-from service.api.classify import Classifier, ClipFailure, problem_of
+from service.api.base64_text import decode_base64
+from service.api.classify import Classifier, problem_of
 from service.api.deadline import Deadline, deadline_of
+from service.api.embedded_clip import ClipFailure
+from service.api.json_body import validated
 from service.api.labels import check_text
-from service.api.openapi import PROBLEMS
+from service.api.openapi import PROBLEMS, json_request
 from service.api.problems import Problem, invalid
 from service.api.request import Clip
 from service.api.services import Injected
@@ -37,46 +40,62 @@ class EmbeddingsIn(BaseModel):
     model: str | None = None
 
 
-@router.post("/embeddings", summary="Embed texts or recordings")
-async def embeddings(request: Request, body: EmbeddingsIn, services: Injected) -> dict[str, Any]:
-    stages.mark("upload")
-    inputs = [body.input] if isinstance(body.input, str) else body.input
+@dataclass(frozen=True)
+class Inputs:
+    """What is to be embedded: texts or clips."""
+
+    texts: list[str]
+    clips: list[Clip]
+    encoding_format: str
+
+
+@router.post("/embeddings", summary="Embed texts or recordings", openapi_extra=json_request(EmbeddingsIn))
+async def embeddings(request: Request, services: Injected) -> dict[str, Any]:
     settings, classifier = services.settings, services.classifier
-    limit = settings.max_labels if body.modality == "text" else settings.max_clips
-    if not 1 <= len(inputs) <= limit:
-        raise invalid(f"input: {len(inputs)} items, 1 to {limit} are taken")
     deadline = deadline_of(request.headers, settings)
+    inputs = await services.json_bodies.read(request, lambda members: build(members, settings))
+    stages.mark("upload")
     try:
-        if body.modality == "text":
-            vectors = await embed_texts(classifier, inputs, deadline, settings)
-        else:
-            vectors = await embed_recordings(classifier, inputs, deadline)
+        vectors = (
+            await embed_recordings(classifier, inputs.clips, deadline)
+            if inputs.clips
+            else await classifier.embed_texts(inputs.texts, deadline)
+        )
         info = services.embedder.info
-    except EmbeddingError as error:
+    except (EmbeddingError, TimeoutError) as error:
         raise problem_of(error) from error
     return {
         "object": "list",
         "model": info.config.name,
         "data": [
-            {"object": "embedding", "index": index, "embedding": encoded(vector, body.encoding_format)}
+            {"object": "embedding", "index": index, "embedding": encoded(vector, inputs.encoding_format)}
             for index, vector in enumerate(vectors)
         ],
     }
 
 
-async def embed_texts(
-    classifier: Classifier, texts: list[str], deadline: Deadline, settings: Settings
-) -> list[Embeddings]:
-    for index, text in enumerate(texts):
-        check_text(text, f"input.{index}", settings)
-    return await classifier.embed_texts(texts, deadline)
+def build(members: dict[str, Any], settings: Settings) -> Inputs:
+    """Check what can be checked without decoding. Raises Problem."""
+    body = validated(EmbeddingsIn, members)
+    members.clear()
+    items = [body.input] if isinstance(body.input, str) else body.input
+    limit = settings.max_labels if body.modality == "text" else settings.max_clips
+    if not 1 <= len(items) <= limit:
+        raise invalid(f"input: {len(items)} items, 1 to {limit} are taken")
+    if body.modality == "text":
+        for index, text in enumerate(items):
+            check_text(text, f"input.{index}", settings)
+        return Inputs(items, [], body.encoding_format)
+    clips = []
+    for index, item in enumerate(items):
+        try:
+            clips.append(Clip(f"audio-{index}", decode_base64(item)))
+        except ValueError:
+            raise invalid(f"input.{index}: not valid base64") from None
+    return Inputs([], clips, body.encoding_format)
 
 
-async def embed_recordings(classifier: Classifier, encoded_clips: list[str], deadline: Deadline) -> list[Embeddings]:
-    try:
-        clips = [Clip(f"audio-{n}", base64.b64decode(data, validate=True)) for n, data in enumerate(encoded_clips)]
-    except (binascii.Error, ValueError):
-        raise invalid("input: not valid base64") from None
+async def embed_recordings(classifier: Classifier, clips: list[Clip], deadline: Deadline) -> list[Embeddings]:
     vectors = []
     for index, outcome in enumerate(await classifier.embed_clips(clips, deadline)):
         # The shape has no place for an error beside the vectors: one bad clip is the request's failure.

@@ -5,25 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from model.faults import first_fault
 from model.prompts import check_template
+from service.api.json_body import validated
 from service.api.label_sets.condition import Condition
 from service.api.label_sets.label_set import LabelSet
-from service.api.label_sets.registry import BRIEF_BYTES, BRIEF_TEXTS
+from service.api.label_sets.registry import BRIEF_TEXTS
 from service.api.label_sets.set_name import ID, SHARED
 from service.api.labels import LabelIn, check_labels, check_text
-from service.api.openapi import FIELDS, PROBLEMS
+from service.api.openapi import PROBLEMS, json_request
 from service.api.owner import Owner
-from service.api.problems import Code, Problem, invalid
+from service.api.problems import invalid
 from service.api.services import Injected
 from service.offload import off_loop
 from service.settings import Settings
-
-MOST_LABELS = 100_000
-"""Bounds the memory of a body that is refused because of `max_labels`."""
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
@@ -33,27 +30,10 @@ class LabelSetIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    labels: Annotated[list[str | LabelIn], FailFast()] = Field(min_length=1, max_length=MOST_LABELS)
+    labels: list[str | LabelIn] = Field(min_length=1)
     template: str | None = Field(None, min_length=1)
 
 
-BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["labels"],
-                "additionalProperties": False,
-                "properties": {
-                    "labels": FIELDS["labels"],
-                    "template": {"anyOf": [{**FIELDS["template"], "minLength": 1}, {"type": "null"}]},
-                },
-            }
-        }
-    },
-}
-"""The schema of `LabelSetIn`. FastAPI does not see the model: it would parse a body of megabytes on the event loop."""
 SetId = Annotated[str, Path(pattern=f"^{ID.pattern}$")]
 EtagList = Annotated[str | None, Header(max_length=1_000, description="Etags, or *.")]
 
@@ -63,7 +43,7 @@ EtagList = Annotated[str | None, Header(max_length=1_000, description="Etags, or
     summary="Register labels under an id",
     responses={201: {"description": "A new set."}},
     response_model=dict[str, Any],
-    openapi_extra={"requestBody": BODY},
+    openapi_extra=json_request(LabelSetIn),
 )
 async def put_label_set(
     request: Request,
@@ -73,14 +53,12 @@ async def put_label_set(
     if_match: EtagList = None,
     if_none_match: EtagList = None,
 ) -> Response:
-    limit = services.settings.max_label_sets_bytes_per_key
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise invalid("a label set is sent as JSON, with `Content-Type: application/json`")
-    body = await request.body()
-    if len(body) > limit:
-        detail = f"A label set has at most {limit} bytes (max_label_sets_bytes_per_key), this body has {len(body)}."
-        raise Problem(Code.PAYLOAD_TOO_LARGE, detail)
-    label_set = await off_loop(len(body) <= BRIEF_BYTES, read_label_set, id, body, services.settings)
+    settings = services.settings
+    label_set = await services.json_bodies.read(
+        request,
+        lambda members: build(id, members, settings),
+        ("max_label_sets_bytes_per_key", settings.max_label_sets_bytes_per_key),
+    )
     created = await services.label_sets.put(label_set, Condition(if_match, if_none_match), owner)
     return await shown(label_set, services.label_sets.storage, 201 if created else 200)
 
@@ -104,12 +82,9 @@ async def list_label_sets(services: Injected, owner: Owner) -> dict[str, Any]:
     return {"label_sets": rows, "storage": services.label_sets.storage}
 
 
-def read_label_set(id: str, body: bytes, settings: Settings) -> LabelSet:
+def build(id: str, members: dict[str, Any], settings: Settings) -> LabelSet:
     """The set that a body describes, checked against the limits. Raises Problem."""
-    try:
-        given = LabelSetIn.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(str(first_fault(error, omit=("str", "LabelIn")))) from None
+    given = validated(LabelSetIn, members)
     if given.template is not None:
         try:
             check_template(given.template)

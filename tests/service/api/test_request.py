@@ -43,7 +43,6 @@ def _without_harm(client: TestClient, low: bytes) -> Iterator[None]:
         pytest.param({"labels": ["dog", "x" * 201]}, id="a long label"),
         pytest.param({"labels": ["dog", "cat"], "label_set": "pets"}, id="labels and a label set"),
         pytest.param({"labels": ["dog", "cat"], "template": "a sound"}, id="no placeholder"),
-        pytest.param({"labels": ["dog", "cat"], "template": ""}, id="an empty template"),
         pytest.param({"labels": ["dog", "cat"], "template": "{label} {label}"}, id="two placeholders"),
         pytest.param({"labels": ["dog", "cat"], "template": "{label} {}"}, id="both placeholders"),
         pytest.param({"labels": ["dog", "cat"], "template": "{label}" + "x" * 200}, id="a long template"),
@@ -144,7 +143,7 @@ def test_an_empty_file_is_that_clips_error(client: TestClient) -> None:
     assert problem(form(client, b"", labels=["dog", "cat"])) in (INVALID, UNSUPPORTED)
 
 
-@pytest.mark.parametrize("media_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "video/mp4", "x"])
+@pytest.mark.parametrize("media_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "image/png", "x"])
 def test_other_media_types_are_not_taken(media_type: str | None, client: TestClient, low: bytes) -> None:
     assert problem(post(client, low, media_type, "?labels=dog&labels=cat")) == UNSUPPORTED
 

@@ -1,0 +1,117 @@
+"""The contract's answer to `POST /v1/classify`, from embeddings to JSON. Nothing here waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Raw, UnsetType
+
+from model.classify import LabelEmbeddings, Scores, clip_embedding, ranked
+from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome
+from service.api.request import Clip, Fields
+from service.ipc.embedding import ModelInfo
+
+
+class Score(msgspec.Struct, gc=False):
+    """One row of an answer."""
+
+    label: str
+    score: float
+    similarity: float
+
+
+class Window(msgspec.Struct):
+    """One entry of `timeline`. `scores` is JSON: rows of many windows would take ten times the memory."""
+
+    start_s: float
+    end_s: float
+    scores: Raw
+
+
+class Result(msgspec.Struct):
+    """A clip that went through."""
+
+    name: str
+    duration_s: float
+    scores: Raw
+    timeline: list[Window] | UnsetType = UNSET
+    none_of_these: float | UnsetType = UNSET
+
+
+class Fault(msgspec.Struct):
+    """Why a clip got no scores."""
+
+    code: str
+    detail: str
+
+
+class Failure(msgspec.Struct):
+    """A clip that did not go through."""
+
+    name: str
+    error: Fault
+
+
+class Model(msgspec.Struct):
+    """The checkpoint that was used."""
+
+    name: str
+    fingerprint: str
+
+
+class Answer(msgspec.Struct):
+    """The whole document."""
+
+    model: Model
+    activation: str
+    template: str
+    results: list[Result | Failure]
+    warnings: list[str] | UnsetType = UNSET
+
+
+def write(
+    clips: Sequence[Clip],
+    outcomes: Sequence[ClipOutcome],
+    names: Sequence[str],
+    labels: LabelEmbeddings,
+    template: str,
+    fields: Fields,
+    warnings: list[str],
+    info: ModelInfo,
+) -> bytes:
+    """The answer as JSON, one result per clip."""
+    results = [
+        Failure(clip.name, Fault(outcome.code.code, outcome.detail))
+        if isinstance(outcome, ClipFailure)
+        else result(clip.name, outcome, names, labels, fields, info.logit_scale)
+        for clip, outcome in zip(clips, outcomes, strict=True)
+    ]
+    model = Model(info.config.name, info.fingerprint)
+    return msgspec.json.encode(Answer(model, fields.activation, template, results, warnings or UNSET))
+
+
+def result(
+    name: str, clip: ClipEmbeddings, names: Sequence[str], labels: LabelEmbeddings, fields: Fields, scale: float
+) -> Result:
+    """The scores of one clip, and of its windows if the request asks for them."""
+    audio = clip_embedding(clip.vectors)[np.newaxis]
+    whole = labels.score(audio, scale, fields.activation, fields.none_of_these)
+    answer = Result(name, round(clip.duration_s, 6), rows(names, whole, 0, fields.top_k))
+    if fields.timeline:
+        each = labels.score(clip.vectors, scale, fields.activation, fields.none_of_these)
+        ends_s = [min(start_s + clip.window_s, clip.duration_s) for start_s in clip.starts_s]
+        answer.timeline = [
+            Window(start_s, end_s, rows(names, each, at, fields.top_k))
+            for at, (start_s, end_s) in enumerate(zip(clip.starts_s, ends_s, strict=True))
+        ]
+    if whole.none_of_these is not None:
+        answer.none_of_these = float(whole.none_of_these[0])
+    return answer
+
+
+def rows(names: Sequence[str], scores: Scores, at: int, top_k: int | None) -> Raw:
+    """The rows of one window as JSON, best first."""
+    best = ranked(names, scores.score[at], scores.similarity[at], top_k)
+    return Raw(msgspec.json.encode([Score(*row) for row in best]))

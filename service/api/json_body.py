@@ -1,0 +1,100 @@
+"""JSON bodies, within bounds of memory and of time on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from model.faults import first_fault
+from service.api.media_type import JSON, media_type
+from service.api.problems import Code, Problem, invalid
+from service.offload import off_loop
+
+BRIEF_BYTES = 32 << 10
+"""Up to so large a body is read on the event loop."""
+BRIEF_JOIN_BYTES = 4 << 20
+MAX_VALUES = 500_000
+"""Numbers, strings, lists and objects in one body. As Python objects each takes some 100 bytes, in JSON as few as 2."""
+UNION_BRANCHES = ("str", "LabelIn", "list[str]")
+"""Which pydantic puts into the place of a fault."""
+
+T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, which the request does not keep."""
+    chunks = [chunk async for chunk in request.stream()]
+    return await off_loop(sum(map(len, chunks)) <= BRIEF_JOIN_BYTES, b"".join, chunks)
+
+
+class JsonBodies:
+    """Reads the JSON bodies of one process, large ones one after the other.
+
+    While it is read, a body takes up to 2.75 times its size: itself, its strings, and what its base64 stands for.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def read(
+        self, request: Request, build: Callable[[dict[str, Any]], T], limit: tuple[str, int] | None = None
+    ) -> T:
+        """`build` of the body's members. `limit` is the name of a setting and its bytes.
+
+        Raises Problem for a body that is not a JSON object within the limit.
+        """
+        if media_type(request.headers.get("content-type", "")) != JSON:
+            raise invalid("the body of this request is JSON, with `Content-Type: application/json`")
+        chunks = [chunk async for chunk in request.stream()]
+        size = sum(map(len, chunks))
+        if limit is not None and size > limit[1]:
+            raise Problem(Code.PAYLOAD_TOO_LARGE, f"The body may have {limit[1]} bytes ({limit[0]}), this has {size}.")
+        if size <= BRIEF_BYTES:
+            return build(parse_object(chunks))
+        async with self._turn:
+            return await asyncio.to_thread(lambda: build(parse_object(chunks)))
+
+
+def parse_object(chunks: list[bytes]) -> dict[str, Any]:
+    """The members of a JSON object that came in `chunks`, which are let go. Raises Problem."""
+    body = b"".join(chunks)
+    chunks.clear()
+    if has_more(body, MAX_VALUES):
+        raise Problem(Code.PAYLOAD_TOO_LARGE, f"The JSON body has more than {MAX_VALUES} values.")
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise invalid(f"the body is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise invalid("the body is not a JSON object")
+    return document
+
+
+def has_more(body: bytes, values: int) -> bool:
+    """Whether JSON text may have more values than that.
+
+    Every value but the first follows a comma, a bracket, or a brace and a key. Those inside of strings are counted as
+    well, so that text is searched, which is fast, and not parsed.
+    """
+    for mark in (b",", b"[", b"{"):
+        at = body.find(mark)
+        while at >= 0:
+            values -= 1
+            if values < 0:
+                return True
+            at = body.find(mark, at + 1)
+    return False
+
+
+def validated(model: type[Model], members: dict[str, Any]) -> Model:
+    """The members as a `model`. Raises Problem with the first fault."""
+    try:
+        return model.model_validate(members)
+    except ValidationError as error:
+        raise invalid(str(first_fault(error, omit=UNION_BRANCHES))) from None

@@ -1,0 +1,46 @@
+"""How much audio one request may have, and how large its answer may become. Checked while its clips are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from service.api.problems import Code, Problem, invalid
+
+SCORE_BYTES = 80
+"""One row of an answer without the label's name."""
+
+
+class RequestBounds:
+    """Counts the clips of one request as they are decoded. Raises Problem."""
+
+    def __init__(self, max_seconds: float, max_answer_bytes: int) -> None:
+        self._max_seconds = max_seconds
+        self._max_answer_bytes = max_answer_bytes
+        self._seconds = 0.0
+        self._answer_bytes = 0
+        self._window_bytes = 0
+
+    def answer(self, clips: int, names: Sequence[str], top_k: int | None, timeline: bool) -> None:
+        """Before anything is decoded: the rows that the answer will have at least."""
+        sizes = sorted((len(msgspec.json.encode(name)) for name in names), reverse=True)[:top_k]
+        rows_bytes = sum(sizes) + len(sizes) * SCORE_BYTES
+        self._window_bytes = rows_bytes if timeline else 0
+        self._add(clips * rows_bytes)
+
+    def decoded(self, seconds: float, windows: int) -> None:
+        """One more clip."""
+        self._seconds += seconds
+        if self._seconds > self._max_seconds:
+            detail = f"The clips of a request may have {self._max_seconds:g} s of audio together; these have more."
+            raise Problem(Code.AUDIO_TOO_LONG, detail)
+        self._add(windows * self._window_bytes)
+
+    def _add(self, count: int) -> None:
+        self._answer_bytes += count
+        if self._answer_bytes > self._max_answer_bytes:
+            raise invalid(
+                f"the answer (clips * windows * labels) would have more than {self._max_answer_bytes} bytes, "
+                "which is the limit; ask with top_k, for fewer labels, or about fewer or shorter clips"
+            )
