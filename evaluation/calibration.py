@@ -1,6 +1,6 @@
 """Calibration: is a score of 0.8 right eight times in ten? (Guo et al. 2017, section 2)
 
-Softmax scores are judged by the best label of each clip, sigmoid scores by every pair of clip and label.
+Softmax scores are those of the best label of each clip, sigmoid scores those of every pair of clip and label.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Reliability:
-    """Per bin of equal width: how many scores, their mean, and the share that was right; empty bins are left out."""
+    """For each non-empty bin of equal width: the number of scores, their mean, and the share that is right."""
 
     counts: tuple[int, ...]
     scores: tuple[float, ...]
@@ -42,7 +42,7 @@ class Calibration:
 
 
 def reliability(scores: Array, right: Truth, bins: int = BINS) -> Reliability:
-    """Scores [n] in 0 to 1 and whether each was right [n]."""
+    """The reliability of scores [n] from 0 to 1; `right` [n] says which were right."""
     place = np.minimum((scores * bins).astype(np.int64), bins - 1)
     counts = np.bincount(place, minlength=bins)
     filled = counts > 0
@@ -52,7 +52,7 @@ def reliability(scores: Array, right: Truth, bins: int = BINS) -> Reliability:
 
 
 def calibration(checkpoint: Checkpoint, data_set: DataSet, encoded: Encoded) -> Calibration:
-    """Of the checkpoint's scores with the task's own prompt."""
+    """The calibration of the checkpoint's scores with the task's own prompt."""
     test = encoded.of(data_set.test)
     truth = truth_matrix(test.clips, data_set.classes)
     labels = class_embeddings(checkpoint, data_set.classes, (data_set.task.template,))

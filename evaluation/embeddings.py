@@ -1,4 +1,4 @@
-"""Clips to embeddings: threads read and encode side by side, and what is in the store is not computed again."""
+"""Embeddings of clips: threads read and encode in parallel; what is in the store is not computed again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cancelled(Exception):
 
 
 class TooFewRead(ValueError):
-    """So many clips could not be read that a figure over the others would mislead."""
+    """More than half of the clips cannot be read: a figure over the others would mislead."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Encoded:
     digests: tuple[bytes, ...]
     unreadable: tuple[str, ...]
     computed: int
-    """How many were not in the store."""
+    """The number of clips that were not in the store."""
 
     def of(self, clips: Sequence[Clip]) -> Encoded:
         """Those of `clips` that were read."""
@@ -61,7 +61,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A clip from disk: its windows [k, samples], or None where the store has it or `error` says why not."""
+    """A clip from disk: its windows [k, samples]; None if the store has its embedding, or `error` says why."""
 
     digest: bytes
     windows: Samples | None = None
@@ -92,7 +92,7 @@ def load(clip: Clip, front_end: FrontEndConfig, known: set[bytes]) -> Loaded:
 
 
 def loaded(clips: Sequence[Clip], front_end: FrontEndConfig, known: set[bytes], ahead: int) -> Iterator[Loaded]:
-    """Each clip in order; at most `ahead` wait decoded, so memory does not grow with the data set."""
+    """Each clip in order. At most `ahead` are decoded in advance, so memory does not grow with the data set."""
     with ThreadPoolExecutor(READERS, "read") as readers:
         waiting: deque[Future[Loaded]] = deque()
         try:
@@ -108,7 +108,7 @@ def loaded(clips: Sequence[Clip], front_end: FrontEndConfig, known: set[bytes], 
 
 
 def vectors_of(encoder: Encoder, batch: Sequence[tuple[bytes, Samples]]) -> list[tuple[bytes, Embeddings]]:
-    """What the store keeps of each clip: its embedding, and its windows' features averaged."""
+    """The vectors that are stored for each clip: its embedding, and the mean of its windows' features."""
     joint, features = encoder(np.concatenate([windows for _, windows in batch]))
     vectors, start = [], 0
     for digest, windows in batch:
@@ -119,17 +119,17 @@ def vectors_of(encoder: Encoder, batch: Sequence[tuple[bytes, Samples]]) -> list
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a lane made of some clips: the digest and the error of each, and the vectors that are new."""
+class LaneResult:
+    """A lane's result for some clips: digest and error of each, and the new vectors."""
 
     found: list[tuple[bytes, str]]
     vectors: list[tuple[bytes, Embeddings]]
 
 
-def hear(encoder: Encoder, clips: Sequence[Clip], known: set[bytes], lock: Lock) -> Heard:
-    """Read and encode clips, at most a batch of windows and one clip in memory; `known` is shared by the lanes."""
+def encode_lane(encoder: Encoder, clips: Sequence[Clip], known: set[bytes], lock: Lock) -> LaneResult:
+    """Read and encode clips, with at most a batch of windows and one clip in memory. The lanes share `known`."""
     front_end = encoder.checkpoint.config.front_end
-    heard = Heard([], [])
+    heard = LaneResult([], [])
     batch: list[tuple[bytes, Samples]] = []
     for clip in clips:
         one = load(clip, front_end, known)
@@ -156,9 +156,9 @@ def encode(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Encoded:
-    """Embed every clip once. A clip's embedding does not depend on its neighbours.
+    """Embed every clip once. A clip's embedding does not depend on the others in its batch.
 
-    A lane reads a batch and encodes it: what was just read is still in its core's cache, and no lane waits for another.
+    Each lane reads a batch and encodes it while the samples are in its core's cache; lanes do not wait for each other.
     Raises TooFewRead where more than half of the clips can't be read, and Cancelled once `cancelled` returns true.
     """
     bar = progress.add_task("embedding", total=len(clips)) if progress else None
@@ -167,7 +167,7 @@ def encode(
     digests: dict[int, bytes] = {}
     unreadable: list[str] = []
     computed = 0
-    running: deque[tuple[int, Future[Heard]]] = deque()
+    running: deque[tuple[int, Future[LaneResult]]] = deque()
 
     def finish() -> None:
         nonlocal computed
@@ -191,7 +191,7 @@ def encode(
         start = 0
         while start < len(clips):
             part = clips[start : start + encoder.batch.size]
-            running.append((start, lanes.submit(hear, encoder, part, known, lock)))
+            running.append((start, lanes.submit(encode_lane, encoder, part, known, lock)))
             start += len(part)
             if len(running) > 2 * encoder.lanes:
                 finish()

@@ -1,4 +1,4 @@
-"""The audio encoder as evaluation runs it, in the precision and with the batch that suit the device."""
+"""The audio encoder, with the precision and the batch size that suit the device."""
 
 from __future__ import annotations
 
@@ -24,19 +24,16 @@ from model.windows import Samples
 Precision = Literal["fp32", "bf16"]
 
 TOLERANCE = 5e-3
-"""bf16 is used where no value of a unit-length embedding moves by more; the service promises the same."""
+"""bf16 is used if no value of a unit-length embedding differs by more; the service has the same limit."""
 
 
 LANES = 4
-"""At most so many batches at once: on CPU each has an even share of the compute threads, a GPU takes one by one."""
+"""Batches at once, at most. On CPU they share the compute threads evenly; a GPU takes one at a time."""
 
 
 @dataclass
 class BatchSize:
-    """Doubles while the larger batch is faster, halves when memory runs out; learned from the work itself.
-
-    Used by several threads.
-    """
+    """A batch size that doubles while larger batches are faster and halves when memory runs out. Thread-safe."""
 
     size: int = 8
     limit: int = 256
@@ -45,7 +42,7 @@ class BatchSize:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def took(self, windows: int, seconds: float) -> None:
-        """Note a batch of `windows`; after two at the present size, decide."""
+        """Record the time of a batch of `windows`; after two of the current size, choose the next size."""
         with self.lock:
             self._learn(windows, seconds)
 
@@ -66,7 +63,7 @@ class BatchSize:
             self.size *= 2
 
     def exhausted(self) -> None:
-        """Memory ran out at the present size."""
+        """Report that memory ran out at the current size."""
         self.size = max(1, self.size // 2)
         self.settled = True
 
@@ -74,7 +71,7 @@ class BatchSize:
 class Encoder:
     """Windows [n, samples] -> L2-normalised embeddings [n, joint_dim] and the encoder's features [n, features].
 
-    Features are what the audio encoder gives before the projection: what a probe learns from.
+    Features are the audio encoder's output before the projection; probes are trained on them.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None, precision: Precision | None = None) -> None:
@@ -92,7 +89,7 @@ class Encoder:
         self.precision = precision or self.verified()
 
     def verified(self) -> Precision:
-        """bf16 on a GPU that has it, where it gives what fp32 gives."""
+        """bf16 on a GPU that supports it, if its embeddings agree with those of fp32."""
         if self.device.type != "cuda" or not torch.cuda.is_bf16_supported():
             return "fp32"
         rng = np.random.default_rng(0)

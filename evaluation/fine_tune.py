@@ -1,6 +1,6 @@
 """Supervised figures with the whole audio encoder trained: Adam 1e-4, 30 epochs (paper, section 4.4).
 
-Each epoch hears one window of each clip, chosen at random; a test clip's logits are averaged over its windows.
+Each epoch uses one random window of each clip; a test clip's logits are averaged over its windows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from model.windows import Samples
 
 @dataclass(frozen=True)
 class FineTuning:
-    """`hidden` layers of the classifier on top; none makes it one linear layer."""
+    """`hidden`: sizes of the classifier's hidden layers; without any it is linear."""
 
     hidden: tuple[int, ...] = ()
     rate: float = 1e-4
@@ -70,7 +70,7 @@ def batches(
 def train(
     encoder: Encoder, clips: Sequence[Clip], truth: Truth, rows: Indices, metric: Metric, recipe: FineTuning, seed: int
 ) -> Network:
-    """Fine-tune on the clips of `rows`. The checkpoint's own encoder is left as it is."""
+    """Fine-tune a copy of the encoder on the clips of `rows`."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = Network(encoder, truth.shape[1], recipe.hidden).to(encoder.device).train()
@@ -94,7 +94,7 @@ def predict(network: Network, encoder: Encoder, clips: Sequence[Clip]) -> Array:
     logits = []
     for clip in loaded(clips, front_end, set(), 32):
         if clip.windows is None:
-            raise OSError(f"a clip that could be read before can't be read now: {clip.error}")
+            raise OSError(f"a clip that was readable before is not any more: {clip.error}")
         parts = [
             network(torch.from_numpy(clip.windows[start : start + 32]).to(encoder.device)).float().cpu().numpy()
             for start in range(0, len(clip.windows), 32)

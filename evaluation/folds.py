@@ -1,4 +1,4 @@
-"""What is trained on and what is tested on: the data set's own split or folds, else folds that share no source."""
+"""Training and test parts: the data set's own split or folds, else folds that share no source."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from evaluation.metrics import Indices
 from evaluation.task import Clip
 
 SEED = 0
-"""Of the folds that are made here: the same copy is cut the same way on every run."""
+"""Seed of the folds made here: the same copy is divided the same way on every run."""
 
 
 class FoldError(ValueError):
-    """There is nothing to train on or nothing to test on."""
+    """A part to train on or to test on would be empty."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows of a list of clips. `val` chooses between models where a protocol chooses, and is trained on elsewhere."""
+    """Rows of a list of clips. `val` is for model selection; protocols without selection train on it too."""
 
     name: str
     train: Indices
@@ -32,14 +32,14 @@ class Fold:
 
     @property
     def training(self) -> Indices:
-        """All that is not tested on."""
+        """All rows that are not in the test part."""
         return np.concatenate([self.train, self.val])
 
 
 def make_folds(clips: Sequence[Clip], count: int) -> list[Fold]:
-    """The clips' own split, else their own folds, else `count` folds stratified by class that part no source.
+    """The clips' own split, else their own folds, else `count` folds, stratified by class, that share no source.
 
-    In cross-validation each fold is tested on once, and the next one is its validation part.
+    In cross-validation each fold is the test part once, and the next one is its validation part.
     Raises FoldError where there would be nothing to train on or to test on.
     """
     if any(clip.split for clip in clips):
@@ -58,7 +58,7 @@ def make_folds(clips: Sequence[Clip], count: int) -> list[Fold]:
 
 
 def rotated(numbers: Indices) -> list[Fold]:
-    """One fold a number: tested on it, validated on the next, trained on the rest."""
+    """For each fold number: test on it, validate on the next one, train on the rest."""
     names = sorted(set(numbers.tolist()))
     if len(names) < 2:
         raise FoldError(f"every clip is in fold {names[0]}, so there is nothing to train on")
@@ -71,7 +71,7 @@ def rotated(numbers: Indices) -> list[Fold]:
 
 
 def grouped(clips: Sequence[Clip], count: int) -> Indices:
-    """A fold number for each clip, from 1. Clips of one source get one number, classes are spread evenly."""
+    """A fold number for each clip, from 1: the same for clips of one source, with classes spread evenly."""
     labels = np.array([clip.label for clip in clips])
     sources = np.array([clip.source or f"clip {row}" for row, clip in enumerate(clips)])
     count = min(count, len(set(sources.tolist())), max(Counter(labels.tolist()).values()))
@@ -87,18 +87,18 @@ def grouped(clips: Sequence[Clip], count: int) -> Indices:
 
 
 def shared_sources(clips: Sequence[Clip], fold: Fold) -> set[str]:
-    """Sources that lie in training and in test."""
+    """Sources that are both in training and in test."""
     training, test = ({clips[row].source for row in rows} for rows in (fold.training, fold.test))
     return (training & test) - {""}
 
 
 def uncontaminated(rows: Indices, test: Indices, digests: Sequence[bytes]) -> Indices:
-    """Those of the training `rows` whose bytes are no test clip's: data sets hold some recordings twice."""
+    """The training `rows` without copies of test clips: some data sets contain a recording twice."""
     tested = {digests[row] for row in test}
     return np.array([row for row in rows if digests[row] not in tested], np.int64)
 
 
 def empty(clips: Sequence[Clip], count: int) -> list[int]:
-    """Official folds that no clip of this copy is in."""
+    """Official folds without a clip in this copy."""
     there = {clip.fold for clip in clips} - {0}
     return sorted(set(range(1, count + 1)) - there) if there else []

@@ -1,4 +1,4 @@
-"""The forms in which data sets name their clips: tables, folders, file names."""
+"""How data sets name their clips: tables, folders, file names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.tables import TableError, read_text
 
 
 class Row(dict[str, str]):
-    """One row of `path` by column; a column that is not there is an error that names it."""
+    """One row of the table `path`, by column. Reading a missing column raises a LayoutError that names it."""
 
     def __init__(self, path: Path, cells: Mapping[str, str | None]) -> None:
         super().__init__({name: cell or "" for name, cell in cells.items()})
@@ -29,7 +29,7 @@ def table(path: Path, delimiter: str = ",") -> Iterator[Row]:
 
 
 def rows(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
-    """Rows of a table without a header; empty lines and `#` comments are left out."""
+    """Rows of a table without a header; empty lines and `#` comments are skipped."""
     yield from csv.reader(
         (line for line in lines(path) if line.strip() and not line.startswith("#")),
         delimiter=delimiter,
@@ -46,24 +46,24 @@ def lines(path: Path) -> list[str]:
 
 
 def recordings(folder: Path) -> list[Path]:
-    """The audio files in a folder, by name; none where there is no folder."""
+    """The audio files in a folder, ordered by name; empty if there is no folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def by_folder(root: Path, folders: Mapping[str, str]) -> list[Clip]:
-    """Clips labelled by the folder they lie in: {folder: class}."""
+    """Clips labelled by their folder: {folder: class}."""
     return [Clip(path, (label,)) for folder, label in folders.items() for path in recordings(root / folder)]
 
 
 def spoken(name: str) -> str:
-    """A class name as prose: `sea_waves` -> `sea waves`."""
+    """A class name as words: `sea_waves` -> `sea waves`."""
     return name.replace("_", " ")
 
 
 def same(names: Iterable[str]) -> dict[str, str]:
-    """Folders that are called what their class is called."""
+    """The classes of folders that have their names."""
     return {name: spoken(name) for name in names}
 
 

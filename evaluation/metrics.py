@@ -1,4 +1,4 @@
-"""Figures of merit, as scikit-learn computes them. `scores` are [clips, classes]; so is a multi-label `truth`.
+"""Metrics, as scikit-learn computes them. `scores` are [clips, classes]; so is a multi-label `truth`.
 
 A single-label `truth` [clips] holds class indices.
 """
@@ -16,12 +16,12 @@ Confusion = npt.NDArray[np.int64]
 
 
 def accuracy(truth: Indices, scores: Array) -> float:
-    """Share of clips whose best class is the true one."""
+    """Share of clips whose highest-scored class is the true one."""
     return float(metrics.accuracy_score(truth, scores.argmax(axis=1)))
 
 
 def top_k_accuracy(truth: Indices, scores: Array, k: int) -> float:
-    """Share of clips with the true class among the best k; of equal scores the earlier class comes first."""
+    """Share of clips with the true class among the k highest scores; ties go to the earlier class."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return float((best == truth[:, None]).any(axis=1).mean())
 
@@ -33,7 +33,7 @@ def confusion(truth: Indices, guesses: Indices, classes: int) -> Confusion:
 
 
 def average_precisions(truth: Truth, scores: Array) -> npt.NDArray[np.float64]:
-    """Average precision of each class [classes]; nan where no clip has it."""
+    """Average precision of each class [classes]; NaN for a class without clips."""
     return np.array(
         [
             metrics.average_precision_score(truth[:, index], scores[:, index]) if truth[:, index].any() else np.nan

@@ -1,7 +1,7 @@
-"""Open set: does `none_of_these` tell a sound of no given label from the others? Classes are held out in turns.
+"""Open set: does `none_of_these` detect clips of no given label? Classes are held out in turns.
 
-Every fourth class is taken out of the labels; its clips should then score high, the others low. The figure is the area
-under the ROC curve, averaged over the four turns; beside it the usual stand-in, one minus the best softmax score.
+Every fourth class is removed from the labels; its clips should then score high, the others low. The figure is the area
+under the ROC curve, averaged over the four turns. The usual baseline, one minus the best softmax score, is given too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class OpenSet:
 
 
 def open_set(checkpoint: Checkpoint, data_set: DataSet, encoded: Encoded) -> OpenSet | None:
-    """None where a clip may have several classes, or where there are too few classes to hold some out."""
+    """None where clips may have several classes, or there are too few classes to hold some out."""
     classes = data_set.classes
     if data_set.task.multilabel or len(classes) < TURNS:
         return None

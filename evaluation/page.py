@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no font, no picture from anywhere."""
+"""The report as one self-contained HTML page, without scripts, external fonts or images."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def glance(report: Report) -> str:
 
 
 def weak(report: Report) -> str:
-    """The three weakest classes of each task, and what they were taken for."""
+    """The three weakest classes of each task, and what they are confused with."""
     items = []
     for task in report.tasks:
         taken = {one.name: one for one in reversed(mistakes(task.result, 10_000))}
@@ -152,7 +152,7 @@ def section(task: TaskReport, first: bool) -> str:
     parts = [f'<p class="note">{escape(note)}</p>' for note in task.notes]
     words = " · ".join(f"{name} {value:.3f}" for name, value in result.figures.items())
     if result.metric == "F1":
-        words += f" · a class counts as found from a sigmoid score of {THRESHOLD:g} on"
+        words += f" · a clip counts as having a class from a sigmoid score of {THRESHOLD:g}"
     prompts_used = ", ".join(f"<code>{escape(template)}</code>" for template in result.templates)
     parts.append(f'<p class="soft">{escape(words)} · prompt {prompts_used}</p>')
     pictures = [f"<div><h3>{measure} of each class</h3>{plots.bars(result.per_class, result.chance, measure)}</div>"]

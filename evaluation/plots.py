@@ -1,4 +1,4 @@
-"""The report's pictures as inline SVG: each function gives one `<svg>`, coloured by the page's own variables."""
+"""The report's plots as inline SVG. Each function returns one `<svg>`, coloured by the page's CSS variables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
 
 
 def ladder(value: float, marks: Mapping[str, float]) -> str:
-    """A bar from 0 to 1 with a mark for each figure to compare it with: chance, the paper's, the best."""
+    """A bar from 0 to 1, with a mark for each figure to compare with: chance, the paper's, the best."""
     width, height, edge = 220.0, 22.0, 6.0
     parts = [
         rect(edge, 7, width, 8, 'class="track" rx="4"'),
@@ -53,7 +53,7 @@ def ladder(value: float, marks: Mapping[str, float]) -> str:
 
 
 def bars(values: Mapping[str, float], chance: float | None, measure: str) -> str:
-    """One bar a class, the weakest first; of very many classes the weakest and the strongest."""
+    """One bar per class, the weakest first; with very many classes only the weakest and the strongest."""
     order = sorted(values.items(), key=lambda item: item[1])
     if len(order) > MAX_BARS:
         order = [*order[: MAX_BARS // 2], *order[-MAX_BARS // 2 :]]
@@ -62,7 +62,7 @@ def bars(values: Mapping[str, float], chance: float | None, measure: str) -> str
     parts = []
     for row, (name, value) in enumerate(order):
         y = row * step + 2
-        weak = value < (1 + (chance or 0)) / 2  # less than half of the way from chance to all
+        weak = value < (1 + (chance or 0)) / 2  # less than half way from chance to 1
         parts += [
             text(left - 8, y + 12, shortened(name, 34), 'class="name" text-anchor="end"'),
             rect(left, y + 3, width, 10, 'class="track" rx="2"'),
@@ -79,19 +79,19 @@ def shortened(name: str, longest: int) -> str:
 
 
 def room(names: Iterable[str], longest: int) -> float:
-    """Pixels that the widest of `names` needs at 12 px, whatever sans-serif the reader has."""
+    """An upper bound of the width of `names` in pixels, at 12 px in any sans-serif font."""
     return max(sum(12.0 if letter in "mwMW@" else 7.0 for letter in shortened(name, longest)) for name in names)
 
 
 def confusion(counts: Confusion, classes: Sequence[str]) -> str:
-    """Shares of each true class (rows) by the class it was given (columns); empty for very many classes."""
+    """Shares of each true class (rows) by predicted class (columns); empty for very many classes."""
     if len(classes) > MAX_CELLS:
         return ""
     cell = 34.0 if len(classes) <= 12 else 20.0 if len(classes) <= 24 else 13.0
     names = room(classes, 24)
     left, top = names + 12, 6.0
     side = cell * len(classes)
-    bottom = names * 0.71 + 18  # they lean by 45 degrees
+    bottom = names * 0.71 + 18  # the names are rotated by 45 degrees
     parts = []
     for row, name in enumerate(classes):
         total = int(counts[row].sum())
@@ -119,7 +119,7 @@ def confusion(counts: Confusion, classes: Sequence[str]) -> str:
 
 
 def reliability(one: Reliability, title: str) -> str:
-    """Share that was right against score, a dot a bin with its area by the count; on the line is calibrated."""
+    """Share of right answers against score: one dot per bin, its area by the count. The line is perfect."""
     side, left, top = 200.0, 40.0, 26.0
     most = max(one.counts)
 

@@ -1,7 +1,7 @@
 """Supervised figures from a frozen encoder: the paper's classifiers of one and of three layers, and HEAR's grid.
 
-The paper (section 4.4): Adam 1e-3, 30 epochs, nothing selected, so all that is not tested on is trained on. It names
-neither the width of its hidden layers nor its batch: 512 and 64 here. HEAR (Turian et al. 2022): hidden layers of 1024
+The paper (section 4.4): Adam 1e-3, 30 epochs, no model selection, so validation parts are trained on too. The width of
+hidden layers and the batch size are not stated: 512 and 64 here. HEAR (Turian et al. 2022): hidden layers of 1024
 with batch normalisation and dropout, one or two of them and one of four learning rates chosen on the validation part
 of the first fold, early stopping. Features are standardised with the mean and deviation of the training clips.
 """
@@ -28,7 +28,7 @@ from model.prompts import Embeddings
 
 @dataclass(frozen=True)
 class Classifier:
-    """A classifier on fixed features, and how it is trained. `patience` counts looks, one every `look` epochs."""
+    """A classifier on fixed features and its training. Every `look` epochs it is validated; `patience` counts those."""
 
     hidden: tuple[int, ...] = ()
     rate: float = 1e-3
@@ -59,7 +59,7 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Classifiers to choose from; one alone is not chosen but trained, on the validation part too."""
+    """The candidates for model selection. A single one is trained without selection, on the validation part too."""
 
     name: str
     title: str
@@ -87,7 +87,7 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Supervised:
-    """Figures [seed][fold] of one protocol. `left_out` training clips were byte for byte some test clip."""
+    """Figures [seed][fold] of one protocol. `left_out`: training clips left out as copies of test clips."""
 
     protocol: str
     title: str
@@ -122,7 +122,7 @@ def score(metric: Metric, truth: Truth, logits: Array) -> float:
 
 
 def loss(metric: Metric, logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy over one class a clip, or over each class for itself; `truth` is 0 and 1 [clips, classes]."""
+    """Cross-entropy for one class per clip, binary cross-entropy for several; `truth` is 0 or 1 [clips, classes]."""
     if metric == "accuracy":
         return F.cross_entropy(logits, truth)
     return F.binary_cross_entropy_with_logits(logits, truth)
@@ -152,7 +152,7 @@ def train(
     seed: int,
     validate: Callable[[Trained], float] | None = None,
 ) -> Trained:
-    """Train on features [clips, features]. With `validate`, keep the best look and stop when `patience` runs out."""
+    """Train on features [clips, features]. With `validate`, keep the best state and stop when `patience` runs out."""
     torch.manual_seed(seed)
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
     inputs, targets = torch.from_numpy((features - mean) / deviation), torch.from_numpy(truth.astype(np.float32))
@@ -206,14 +206,14 @@ def probe(
 
 
 def validation(metric: Metric, features: Embeddings, truth: Truth, rows: Indices) -> Callable[[Trained], float]:
-    """A look at the validation clips."""
+    """The figure on the validation clips."""
     return lambda trained: score(metric, truth[rows], trained(features[rows]))
 
 
 def choose(
     classifiers: Sequence[Classifier], metric: Metric, encoded: Encoded, truth: Truth, fold: Fold, seed: int
 ) -> Classifier:
-    """The classifier that does best on the validation part of `fold`; the first where there is nothing to choose."""
+    """The classifier with the best figure on the validation part of `fold`; a single candidate without a comparison."""
     rows, val = (uncontaminated(part, fold.test, encoded.digests) for part in (fold.train, fold.val))
     if len(classifiers) == 1 or not len(val) or not len(rows):
         return classifiers[0]

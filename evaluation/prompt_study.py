@@ -1,4 +1,4 @@
-"""The prompt study (paper, table 3): the same clips and class names, other words around the name."""
+"""The prompt study (paper, table 3): the same clips and class names in other prompt templates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEMPLATES = (
 
 
 def prompt_study(checkpoint: Checkpoint, data_set: DataSet, encoded: Encoded) -> dict[str, float]:
-    """The task's figure for each template, its own among them, and for all of them averaged."""
+    """The task's figure with each template, including its own, and with all of them averaged."""
     templates = list(dict.fromkeys((data_set.task.template, *TEMPLATES)))
     figures = {template: zero_shot(checkpoint, data_set, encoded, [template]).figure for template in templates}
     return figures | {"all averaged": zero_shot(checkpoint, data_set, encoded, templates).figure}

@@ -1,4 +1,4 @@
-"""Figures that others published, to read a checkpoint's own beside. In each task's metric, 0 to 1."""
+"""Published figures to compare a checkpoint's own with, in each task's metric, 0 to 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything measured of one checkpoint, as Markdown and as JSON; `page` makes it a picture."""
+"""All figures of one checkpoint, as Markdown and as JSON; `page` renders them as HTML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class TaskReport:
-    """One task: `notes` name what a reader should know of the copy, `prompts` the figure of each template."""
+    """One task. `notes`: what a reader should know about the copy. `prompts`: the figure with each template."""
 
     result: Result
     calibration: Calibration
@@ -38,7 +38,7 @@ class TaskReport:
 
 @dataclass(frozen=True)
 class Report:
-    """`precision` is what the encoder computed in: fp32 or bf16."""
+    """`precision` of the encoder: fp32 or bf16."""
 
     model: str
     fingerprint: str
@@ -53,7 +53,7 @@ class Report:
 
 
 def notes(result: Result) -> tuple[str, ...]:
-    """What was left out of a figure, counted, with the first few by name."""
+    """What was left out of a figure: counts, and the first few names."""
     faults = (
         ("unreadable", result.unreadable),
         ("not on disk", result.missing),
@@ -69,7 +69,7 @@ def notes(result: Result) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """`share` of the clips of `name` were taken for `other`."""
+    """The `share` of the clips of class `name` that were classified as `other`."""
 
     name: str
     other: str
@@ -77,7 +77,7 @@ class Mistake:
 
 
 def mistakes(result: Result, count: int = 5) -> list[Mistake]:
-    """The commonest confusions, as shares of the true class; empty where there is no confusion matrix."""
+    """The most frequent confusions, as shares of the true class; empty without a confusion matrix."""
     if result.confusion is None:
         return []
     shares = result.confusion / np.maximum(result.confusion.sum(axis=1, keepdims=True), 1)
@@ -92,7 +92,7 @@ def mistakes(result: Result, count: int = 5) -> list[Mistake]:
 
 
 def as_object(report: Report) -> dict[str, Any]:
-    """The report as JSON holds it."""
+    """The report as an object for JSON."""
     return {
         "model": report.model,
         "fingerprint": report.fingerprint,
@@ -172,20 +172,20 @@ def figure(value: float | None) -> str:
 
 
 def spread(one: Supervised | None) -> str:
-    """Mean over folds and seeds, and the deviation over seeds."""
+    """Mean over folds and seeds, and standard deviation over seeds."""
     if one is None:
         return ""
     return f"{one.figure:.3f} ± {one.seed_spread:.3f}" if len(one.figures) > 1 else f"{one.figure:.3f}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: the first column to the left, figures to the right."""
+    """A Markdown table, the first column left-aligned, the others right-aligned."""
     line = ["---", *("---:" for _ in head[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, line, *rows))
 
 
 def markdown(report: Report) -> str:
-    """The whole report but its pictures."""
+    """The report without its plots."""
     parts = [
         f"# Figures of {report.model}",
         f"Fingerprint `{report.fingerprint[:16]}`, computed in {report.precision}. A figure is in its task's metric; "
@@ -314,7 +314,7 @@ def prompts_table(report: Report) -> str:
 
 
 def cited(report: Report) -> dict[str, str]:
-    """The sources of the published figures that stand in the report."""
+    """The sources of the published figures in the report."""
     names = ["CLAP 2022"]
     names += [
         published.best_of

@@ -1,7 +1,7 @@
 """Retrieval: find the recording for a caption and the captions for a recording (Clotho, AudioCaps).
 
 Recall at k: the share of queries with a right answer among the first k. mAP@10 as in DCASE's language-based retrieval:
-the precision at each right answer among the first ten, summed and divided by how many right ones there could be.
+the sum of the precision at each right answer among the first ten, divided by the number of right answers possible.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Captions = dict[Path, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """Recordings with what people wrote of them. `official` counts the recordings of the whole test set."""
+    """A data set of recordings with captions. `official`: the number of recordings of the complete test set."""
 
     name: str
     title: str
@@ -35,7 +35,7 @@ class CaptionSet:
     official: int
 
     def open(self, *folders: Path) -> CaptionedClips:
-        """Find the recordings in or under `folders`. Raises LayoutError where fewer than two are there."""
+        """Find the recordings in or under `folders`. Raises LayoutError where fewer than two exist."""
         for root in roots(folders):
             if captions := self.read(root):
                 listing = Listing()
@@ -124,7 +124,7 @@ class Retrieval:
 
 
 def ranked_truth(similarity: Array, truth: Truth) -> Truth:
-    """Whether the first, second, … answer to each query is right: both [queries, answers]."""
+    """Whether the answers to each query, best first, are right. Both [queries, answers]."""
     order = np.argsort(-similarity, axis=1, kind="stable")
     return np.take_along_axis(truth, order, axis=1)
 
@@ -143,7 +143,7 @@ def average_precision_at(right: Truth, k: int) -> float:
 
 
 def retrieval(checkpoint: Checkpoint, found: CaptionedClips, encoded: Encoded) -> Retrieval:
-    """Both directions over the encoded recordings and all of their captions, each caption as it stands."""
+    """Both directions over the encoded recordings and all of their captions, without a prompt."""
     captions = [caption for clip in encoded.clips for caption in clip.labels]
     owners = np.repeat(np.arange(len(encoded.clips)), [len(clip.labels) for clip in encoded.clips])
     similarity = embed_prompts(checkpoint, captions) @ encoded.joint.T

@@ -1,4 +1,4 @@
-"""Embeddings kept on disk: by what the checkpoint is and what the clip's bytes are, so a stopped run goes on."""
+"""The embedding cache: vectors on disk by the checkpoint's fingerprint and the clip's bytes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from model.prompts import Embeddings
 
 
 def default_folder() -> Path:
-    """Where embeddings are kept unless the user says otherwise."""
+    """The default folder of the cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anysound" / "embeddings"
 
 
 class Store:
-    """Vectors of one checkpoint at one precision, by a digest of the clip. One SQLite file; ":memory:" keeps none.
+    """Vectors of one checkpoint at one precision, by a digest of the clip, in one SQLite file.
 
-    What `add` was given outlives the process when it returns. Used by one thread.
+    Vectors are durable when `add` returns. Not thread-safe.
     """
 
     def __init__(self, folder: Path | None, fingerprint: str, precision: str) -> None:
@@ -30,7 +30,7 @@ class Store:
         self.path = ":memory:" if folder is None else str(folder / f"{fingerprint[:32]}-{precision}.sqlite")
         self.database = sqlite3.connect(self.path)
         self.database.execute("PRAGMA journal_mode = WAL")
-        self.database.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last clips
+        self.database.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last clips
         self.database.execute("CREATE TABLE IF NOT EXISTS clips (digest BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
 
     def digests(self) -> set[bytes]:

@@ -1,4 +1,4 @@
-"""What a task is: a data set in its official layout on disk, its class names, its prompt, its metric and its splits."""
+"""A task: a data set in its official layout, with class names, prompt, metric and splits."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Literal
 Metric = Literal["accuracy", "mAP", "F1"]
 Split = Literal["", "train", "val", "test"]
 
-# Data sets are also passed on re-encoded; the names stay.
+# Copies of data sets are often re-encoded under the same names.
 SUFFIXES = (".wav", ".ogg", ".flac", ".au", ".mp3", ".m4a", ".opus")
 
 
 class LayoutError(ValueError):
-    """The folder does not hold the data set, or too little of it; the message shows the tree that was expected."""
+    """The folder does not hold the data set, or too little of it; the message shows the expected tree."""
 
 
 @dataclass(frozen=True)
 class Clip:
     """One recording, or `duration_s` seconds of one from `start_s` on, and the classes it belongs to.
 
-    `split` and `fold` (from 1) are the data set's own, empty and 0 where it has none. `source` is what must not lie
-    in training and test at once: the recording a clip was cut from, the person who speaks; empty where it is unknown.
+    `split` and `fold` (from 1) are the data set's own; "" and 0 where it has none. Clips with the same `source` (the
+    original recording, the speaker) must not be in training and test at once; "" where it is unknown.
     """
 
     path: Path
@@ -50,12 +50,12 @@ Reader = Callable[[Path], Sequence[Clip]]
 
 @dataclass(frozen=True)
 class Task:
-    """One data set of the paper, declared.
+    """The declaration of a task.
 
-    `read` gives every clip the data set's tables or folders name, whether the file is there or not, and nothing for a
-    folder that is not the data set. `classes` are the class names as prompts say them, or a function that reads them
-    from the data set's own list; `class_count` and `official` (clips a split, or "all") are what the whole data set
-    has. `folds` cross-validation folds are made where the data set has neither splits nor folds of its own.
+    `read` returns every clip that the data set's tables or folders name, whether or not the file exists, and an empty
+    list for a folder that is not the data set. `classes` are the class names as used in prompts, or a function that
+    reads them from the data set. `class_count` and `official` (clips per split, or "all") describe the complete data
+    set. A data set without splits and folds of its own is divided into `folds` cross-validation folds.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Task:
         return self.metric != "accuracy"
 
     def open(self, *folders: Path) -> DataSet:
-        """Find the data set in or under `folders`. Raises LayoutError where it is not, or cannot be evaluated."""
+        """Find the data set in or under `folders`. Raises LayoutError where it is not found or cannot be evaluated."""
         for root in roots(folders):
             try:
                 if clips := self.read(root):
@@ -82,13 +82,13 @@ class Task:
             except LayoutError:
                 raise
             except (ValueError, LookupError, csv.Error) as error:
-                why = f"a table or list of {self.title} in {root} is not as its authors made it"
+                why = f"a table or list of {self.title} in {root} is not in its authors' format"
                 raise LayoutError(f"{why} ({error!r}); expected\n{indented(self.layout)}") from None
         places = ", ".join(map(str, folders))
         raise LayoutError(f"{places} does not hold {self.title}; expected\n{indented(self.layout)}")
 
     def data_set(self, root: Path, named: Sequence[Clip]) -> DataSet:
-        """Check the clips that `read` named: what is missing, what has a class that is not in the list."""
+        """The data set of the clips that `read` named; missing files and unknown classes apart. Raises LayoutError."""
         listed = self.classes(root) if callable(self.classes) else self.classes
         listing = Listing()
         missing, strangers, clips = [], [], []
@@ -109,11 +109,11 @@ class Task:
         return found
 
     def check(self, found: DataSet) -> None:
-        """Raise LayoutError where a figure over what was found would mislead."""
+        """Raises LayoutError where a figure over what was found would mislead."""
         where = f"{self.title} in {found.root}"
         if not found.clips:
             why = (
-                f"none of its {len(found.missing):,} recordings is there (the first is {found.missing[0]})"
+                f"none of its {len(found.missing):,} recordings exists (the first is {found.missing[0]})"
                 if found.missing
                 else f"none of its class names is in the list (the first is {found.strangers[0]})"
             )
@@ -123,12 +123,12 @@ class Task:
         splits = Counter(clip.split for clip in found.clips)
         if set(splits) != {""} and not splits["test"]:
             held = ", ".join(f"{count:,} {split or 'unassigned'}" for split, count in splits.items())
-            raise LayoutError(f"{where}: no clip of the test split is there, only {held}; expected\n{self.layout}")
+            raise LayoutError(f"{where}: no clip of the test split exists, only {held}; expected\n{self.layout}")
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A copy of a task's data set: `clips` that are on disk, and what the copy lacks or gets wrong, by name.
+    """A copy of a task's data set: the `clips` on disk, and the names of `missing` files and unknown classes.
 
     `classes` are those that a clip of this copy has, in the order of the task's list.
     """
@@ -142,12 +142,12 @@ class DataSet:
 
     @property
     def test(self) -> tuple[Clip, ...]:
-        """What zero-shot is scored on: the test split, or every clip where there are only folds."""
+        """The clips that zero-shot is scored on: the test split, or all clips where there are only folds."""
         return tuple(clip for clip in self.clips if clip.split in ("", "test"))
 
     @property
     def partial(self) -> str:
-        """What of the official data set this copy lacks; empty for a whole one."""
+        """What this copy lacks of the official data set; "" for a complete one."""
         counts: Counter[str] = Counter(clip.split or "all" for clip in self.clips if clip.duration_s is None)
         official = self.task.official
         if set(counts) == {"all"} and "all" not in official:
@@ -163,13 +163,13 @@ class DataSet:
 
 
 class Listing:
-    """What lies on disk, each folder listed once."""
+    """Looks files up, listing each folder once."""
 
     def __init__(self) -> None:
         self.folders: dict[Path, frozenset[str]] = {}
 
     def find(self, path: Path) -> Path | None:
-        """`path`, or the same name with another audio suffix; None where there is neither."""
+        """`path`, or the same name with another audio suffix; None if neither exists."""
         if path.parent not in self.folders:
             there = path.parent.iterdir() if path.parent.is_dir() else ()
             self.folders[path.parent] = frozenset(entry.name for entry in there)
@@ -179,7 +179,7 @@ class Listing:
 
 
 def roots(folders: Sequence[Path]) -> Iterator[Path]:
-    """Where a data set may begin: the folders, what lies in them, and what lies in that."""
+    """Folders in which a data set may be: the given ones, their subfolders, and the subfolders of those."""
     level = list(folders)
     for _ in range(3):
         yield from level

@@ -1,4 +1,4 @@
-"""Zero-shot evaluation: every class name put into the prompt, every clip given the nearest one (paper, section 3.2)."""
+"""Zero-shot evaluation: each clip gets the class whose prompt is nearest to it (paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from model.embed import embed_prompts
 from model.prompts import Label, fill
 
 THRESHOLD = 0.5
-"""A multi-label class counts as found where its sigmoid score reaches this; the paper does not name its own."""
+"""The sigmoid score from which a clip counts as having a class, for F1. The paper does not state its threshold."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Figures over the clips that could be read; the others are named in `unreadable`.
+    """Figures over the readable clips; the others are named in `unreadable`.
 
-    `figures` are by name, the task's own metric first; `per_class` is recall, or average precision where a clip may
-    have several classes (there is no confusion matrix then).
+    `figures`: by name, the task's own metric first. `per_class`: recall, or average precision for tasks with several
+    classes per clip, which have no `confusion` matrix.
     """
 
     task: str
@@ -57,13 +57,13 @@ class Result:
 
     @property
     def at_chance(self) -> bool:
-        """Whether guessing would come as far: within two standard errors of chance, or below."""
+        """Whether the figure is not above chance by more than two standard errors."""
         chance = self.chance
         return chance is not None and self.figure <= chance + 2 * (chance * (1 - chance) / self.clips) ** 0.5
 
 
 def class_embeddings(checkpoint: Checkpoint, classes: Sequence[str], templates: Sequence[str]) -> LabelEmbeddings:
-    """One row a class; several templates are averaged. Raises ValueError for a template without one placeholder."""
+    """One row per class; several templates are averaged. Raises ValueError for a template without one placeholder."""
     labels = tuple(Label(name, tuple(fill(template, name) for template in templates)) for name in classes)
     prompts = LabelPrompts(labels, templates[0], checkpoint.config.prompts.background)
     texts = prompts.prompts
@@ -90,7 +90,7 @@ def zero_shot(
 ) -> Result:
     """Figures of a task over its encoded test clips, with its own prompt or an ensemble of `templates`.
 
-    Raises TooFewRead where more than half of the test clips can't be read, however many of the others can.
+    Raises TooFewRead where more than half of the test clips can't be read, whatever other clips are readable.
     """
     templates = tuple(templates or (data_set.task.template,))
     classes = data_set.classes

@@ -12,6 +12,9 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+EXTRA = ("matplotlib", "tensorboardX", "webdataset")
+"""What the extra `train` installs and the commands import."""
+
 app = typer.Typer(help="Train checkpoints.", no_args_is_help=True)
 
 err = Console(stderr=True, markup=False, highlight=False)
@@ -44,6 +47,10 @@ def explained() -> Iterator[None]:
 
     try:
         yield
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        raise fail(f"training needs {error.name}: pip install 'anysound[train]'") from None
     except (RecipeError, ManifestError, StateError, TrainingStopped, DeviceError, FileExistsError) as error:
         raise fail(str(error)) from None
 
@@ -60,12 +67,12 @@ def run(
     With torchrun: `torchrun --nproc-per-node 8 -m anysound train run RECIPE --out RUN`. SIGTERM and Ctrl-C save the
     state and exit with status 0; the same command resumes the run.
     """
-    from model.memory import keep_freed_memory
-    from training.loop.ranks import joined
-    from training.loop.run import train
-    from training.recipe import read_recipe
-
     with explained():
+        from model.memory import keep_freed_memory
+        from training.loop.ranks import joined
+        from training.loop.run import train
+        from training.recipe import read_recipe
+
         checked = read_recipe(recipe)
         keep_freed_memory()
         with joined(device) as ranks:
@@ -83,13 +90,13 @@ def shards(
     samples: Annotated[int, typer.Option(min=1, help="Recordings per shard.")] = 1_000,
 ) -> None:
     """Pack recordings (as mono FLAC) and captions into WebDataset tar shards."""
-    from training.data.corpus import read_source
-    from training.data.manifest import read_manifest
-    from training.data.shards import write_shards
-    from training.recipe import read_recipe
-
     log_to_stderr()
     with explained():
+        from training.data.corpus import read_source
+        from training.data.manifest import read_manifest
+        from training.data.shards import write_shards
+        from training.recipe import read_recipe
+
         if source.suffix in (".yaml", ".yml"):
             clips = [clip for part in read_recipe(source).data for clip in read_source(part, data)]
         else:
@@ -141,12 +148,14 @@ def table2(
     """The paper's table 2: train with either, both or neither encoder frozen, and print zero-shot figures."""
     from rich.table import Table
 
-    from training.loop.ranks import joined
-    from training.loop.table2 import spread
-    from training.loop.table2 import table2 as rows
-    from training.recipe import read_recipe
-
     with explained():
+        from model.memory import keep_freed_memory
+        from training.loop.ranks import joined
+        from training.loop.table2 import spread
+        from training.loop.table2 import table2 as rows
+        from training.recipe import read_recipe
+
+        keep_freed_memory()
         checked = read_recipe(recipe)
         with joined(device) as ranks:
             log_to_stderr(ranks.leader)

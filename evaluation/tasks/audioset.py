@@ -1,6 +1,6 @@
-"""AudioSet (Gemmeke et al. 2017): 527 classes, several a clip.
+"""AudioSet (Gemmeke et al. 2017): 527 classes, several per clip.
 
-The balanced part is for training, the evaluation part for the test. Videos go away, so every copy is partial.
+The balanced part is for training, the evaluation part for the test. Videos disappear, so every copy is partial.
 """
 
 from pathlib import Path

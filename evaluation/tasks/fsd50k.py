@@ -1,4 +1,4 @@
-"""FSD50K (Fonseca et al. 2022): 200 classes of the AudioSet ontology, several a clip."""
+"""FSD50K (Fonseca et al. 2022): 200 classes of the AudioSet ontology, several per clip."""
 
 from pathlib import Path
 

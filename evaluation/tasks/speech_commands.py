@@ -23,7 +23,7 @@ OTHERS = (
 TEST_SET = "speech_commands_test_set_v0.02"
 LISTS: dict[str, Split] = {"validation_list.txt": "val", "testing_list.txt": "test"}
 LAYOUT = """speech_commands_v0.02/
-  yes/0a7c2a8d_nohash_0.wav …   a folder a word
+  yes/0a7c2a8d_nohash_0.wav …   a folder per word
   _background_noise_/running_tap.wav …
   validation_list.txt
   testing_list.txt

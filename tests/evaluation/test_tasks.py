@@ -151,7 +151,7 @@ def test_a_table_without_its_recordings_is_an_error(tmp_path: Path) -> None:
     LAYOUTS["urbansound8k"](tmp_path)
     for path in tmp_path.rglob("*.wav"):
         path.unlink()
-    with pytest.raises(LayoutError, match=r"none of its 7 recordings is there \(the first is 100032-3-0-0.wav\)"):
+    with pytest.raises(LayoutError, match=r"none of its 7 recordings exists \(the first is 100032-3-0-0.wav\)"):
         TASKS["urbansound8k"].open(tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_one_class_alone_is_an_error_for_any_guess_would_be_right(tmp_path: Path
 def test_a_copy_without_its_test_split_is_an_error(tmp_path: Path) -> None:
     LAYOUTS["fsd50k"](tmp_path)
     (tmp_path / "FSD50K.ground_truth/eval.csv").unlink()
-    with pytest.raises(LayoutError, match="no clip of the test split is there, only 3 train, 1 val"):
+    with pytest.raises(LayoutError, match="no clip of the test split exists, only 3 train, 1 val"):
         TASKS["fsd50k"].open(tmp_path)
 
 
@@ -264,7 +264,7 @@ def test_a_table_of_another_kind_is_not_read(tmp_path: Path) -> None:
 def test_a_table_that_is_damaged_is_named_and_not_a_crash(name: str, table: str, text: str, tmp_path: Path) -> None:
     LAYOUTS[name](tmp_path)
     (tmp_path / table).write_text(text)
-    with pytest.raises(LayoutError, match="is not as its authors made it") as error:
+    with pytest.raises(LayoutError, match="is not in its authors' format") as error:
         TASKS[name].open(tmp_path)
     assert TASKS[name].title in str(error.value)
 

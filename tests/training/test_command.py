@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from typer.testing import CliRunner
 
 from tests.training.recordings import tiny_recipe
 from training.command import app
+
+ROOT = Path(__file__).parents[2]
 
 
 def invoke(folder: Path, *arguments: str, **members: Any) -> tuple[int, str]:
@@ -56,3 +60,14 @@ def test_a_manifest_becomes_shards(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, ["shards", str(tmp_path / "manifest.jsonl"), "--out", str(tmp_path / "shards")])
     assert again.exit_code == 2
     assert "holds shards already" in again.output
+
+
+def test_without_the_extra_the_command_that_installs_it_is_said(tmp_path: Path) -> None:
+    script = (
+        "import sys\nsys.modules['tensorboardX'] = None\nfrom training.command import app\n"
+        f"app(['run', 'none.yaml', '--out', {str(tmp_path)!r}])"
+    )
+    run = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(run, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "training needs tensorboardX: pip install 'anysound[train]'\n"

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,28 +85,33 @@ import sys
 from pathlib import Path
 from tests.training.data.test_loader import from_worker_processes
 if __name__ == "__main__":
-    from_worker_processes(Path(sys.argv[1]))
+    from_worker_processes(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
 
-def from_worker_processes(folder: Path) -> None:
-    """Read six batches of 29 MiB by a worker; a file in `folder` notes each."""
+def from_worker_processes(folder: Path, count: int) -> None:
+    """Read `count` batches of 29 MiB by a worker; a file in `folder` notes each."""
     front_end = TINY.front_end.model_copy(update={"window_s": 30.0})
     clips = read_manifest(write_recordings(folder / "data", 64))
     tokenizer = Tokenizer(write_tokenizer(folder / "vocabulary"), 16)
     segments = Segments(clips, front_end, seed=1)
-    for number, batch in enumerate(batches(segments, Batches(64, 32, 100, 1), tokenizer, 1, 2)):
+    for number, batch in enumerate(batches(segments, Batches(64, 32, 1_000, 1), tokenizer, 1, 2)):
         (folder / f"{number}.batch").write_text(str(tuple(batch.windows.shape)))
-        if number == 5:
+        if number + 1 == count:
             break
-        time.sleep(0.2)
+        time.sleep(0.1)
 
 
-def script(*command: str, folder: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def script(*command: str, folder: Path, count: int) -> Iterator[subprocess.Popen[bytes]]:
     (folder / "script.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    run = [*command, sys.executable, "-W", "ignore", str(folder / "script.py"), str(folder)]
-    return subprocess.Popen(run, cwd=ROOT, env=environment)
+    run = [*command, sys.executable, "-W", "ignore", str(folder / "script.py"), str(folder), str(count)]
+    with subprocess.Popen(run, cwd=ROOT, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.timeout(300)
@@ -117,14 +123,14 @@ def test_batches_larger_than_dev_shm_are_read(tmp_path: Path) -> None:
         or subprocess.run([*private, mount], check=False, capture_output=True).returncode
     ):
         pytest.skip("needs the right to mount a small tmpfs over /dev/shm in a mount namespace of its own (root)")
-    with script(*private, f'{mount} && exec "$@"', "sh", folder=tmp_path) as process:
+    with script(*private, f'{mount} && exec "$@"', "sh", folder=tmp_path, count=6) as process:
         assert process.wait(240) == 0
     assert (tmp_path / "5.batch").read_text() == "(32, 240000)"
 
 
 @pytest.mark.timeout(300)
 def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
-    with script(folder=tmp_path) as process:
+    with script(folder=tmp_path, count=2_000) as process:
         until(lambda: (tmp_path / "0.batch").exists() or process.poll() is not None, 200)
         family = descendants(process.pid)
         assert len(family) >= 3  # the resource tracker, the fork server and a worker

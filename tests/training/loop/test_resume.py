@@ -16,8 +16,10 @@ import torch
 import yaml
 
 from tests.training.recordings import tiny_recipe, write_tasks
-from training.loop.run import train
+from training.loop.ranks import Ranks
+from training.loop.run import Trainer, train
 from training.loop.state import StateError, States
+from training.loop.stop import Stop
 from training.recipe import Recipe
 
 # Each process imports torch, which takes long on a busy machine.
@@ -74,6 +76,28 @@ def test_a_run_stopped_at_any_step_goes_on_to_the_same_losses_and_weights(
     assert all(torch.equal(value, expected[name]) for name, value in weights(run, second.step).items())
     epochs = [(path / "epochs.jsonl").read_text() for path in (run, unbroken)]
     assert epochs[0] == epochs[1]
+
+
+def test_a_signal_during_validation_ends_the_run_with_its_epoch_kept(
+    recipe: Recipe, folder: Path, unbroken: Path
+) -> None:
+    run = folder / "validating"
+    trainer = Trainer(recipe, folder, run, Ranks())
+
+    class DuringValidation(Stop):
+        @property
+        def wanted(self) -> bool:  # type: ignore[override]
+            return trainer.epoch_to_validate
+
+    first = trainer.train(DuringValidation(), None)
+    assert (first.step, first.finished) == (trainer.steps_per_epoch, False)
+    assert States(run / "states", 2).steps() == [first.step]
+    assert not (run / "best").exists()
+    second = train(recipe, folder, run)
+    assert second.finished
+    expected = weights(unbroken, second.step)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(run, second.step).items())
+    assert (run / "epochs.jsonl").read_text() == (unbroken / "epochs.jsonl").read_text()
 
 
 def test_a_finished_run_has_nothing_left_to_do(recipe: Recipe, folder: Path, unbroken: Path) -> None:
