@@ -1,4 +1,4 @@
-"""Work that would hold up the event loop goes to a thread; what is quicker than the way there does not."""
+"""Run blocking work in a thread, unless it is shorter than the switch to a thread."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ Ts = TypeVarTuple("Ts")
 
 
 async def off_loop(brief: bool, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """`function(*arguments)`, here where it is `brief`: less than half a millisecond."""
+    """`function(*arguments)`, on the event loop if it is `brief` (within half a millisecond), else in a thread."""
     return function(*arguments) if brief else await asyncio.to_thread(function, *arguments)

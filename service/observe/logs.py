@@ -1,4 +1,4 @@
-"""Log lines on standard error: text for people, or one JSON object a line for programs."""
+"""Log lines on standard error: text for people, or one JSON object per line for programs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""X-Request-ID of the request that is being worked on, in whichever process; empty where there is none."""
+"""X-Request-ID of the request that this task works on, in any process; empty if there is none."""
 
 
 @contextmanager
 def of_request(request_id: str) -> Iterator[None]:
-    """What is logged meanwhile says that it is about this request."""
+    """Log lines written inside carry this request's id."""
     token = REQUEST_ID.set(request_id)
     try:
         yield
@@ -24,7 +24,7 @@ def of_request(request_id: str) -> Iterator[None]:
 
 
 class TextFormatter(logging.Formatter):
-    """One line for people; a line about a request begins with its id."""
+    """Text for people. A line about a request begins with its id."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -36,7 +36,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """`ts`, `level`, `logger`, then the record's `fields` where it has some, else its request's id and `message`."""
+    """`ts`, `level`, `logger`, then the record's `fields` if it has some, else the request's id and `message`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, where the extra `traces` is installed and an endpoint is set. Without, none of it is loaded."""
+"""OpenTelemetry traces. Nothing of OpenTelemetry is imported unless an endpoint is set."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 FLUSH_MS = 2_000
-"""How long the last spans may take on their way when the service stops."""
+"""Time limit for sending the last spans when the service stops."""
 
 
 class Traces:
-    """Sends one span a request, with one for each of its stages, to an OTLP endpoint, behind the requests' back."""
+    """Sends a span per request, with a child span per stage, to an OTLP endpoint in the background."""
 
     def __init__(self, endpoint: str, version: str) -> None:
-        """`endpoint` is a collector's OTLP/HTTP address, as http://collector:4318. Raises SettingsError."""
+        """`endpoint` is a collector's OTLP/HTTP address, such as http://collector:4318. Raises SettingsError."""
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError:
-            raise SettingsError("traces need more packages: pip install 'anysound[traces]'") from None
+            raise SettingsError("otlp_endpoint requires more packages: pip install 'anysound[traces]'") from None
         resource = Resource.create({"service.name": "anysound", "service.version": version})
         self._provider: TracerProvider = TracerProvider(resource=resource, shutdown_on_exit=False)
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=FLUSH_MS / 1e3)
@@ -41,9 +41,9 @@ class Traces:
         stages: Mapping[str, float],
         attributes: Mapping[str, str | int],
     ) -> None:
-        """A request that has just ended after `seconds`; a child of the caller's span where it named one.
+        """Record a request that has just ended after `seconds`, as a child of the caller's span if it named one.
 
-        The stages follow each other on the way to the answer, and are laid end to end from the request's beginning.
+        Stages do not overlap, so their spans are laid end to end from the start of the request.
         """
         from opentelemetry.trace import SpanKind, set_span_in_context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -63,6 +63,6 @@ class Traces:
         span.end(ended)
 
     def close(self) -> None:
-        """Send what is left; blocks for a moment."""
+        """Send the remaining spans; blocks for up to FLUSH_MS."""
         self._provider.force_flush(FLUSH_MS)
         self._provider.shutdown()

@@ -1,4 +1,4 @@
-"""Which devices to serve on. Asked by the supervisor, which never loads torch."""
+"""Which devices to serve on. The supervisor asks, and never imports torch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ NODES = Path("/dev")
 def devices(setting: str, nodes: Path = NODES) -> list[str]:
     """torch devices for `auto` (every GPU, else the CPU), `cuda` (every GPU), or a list such as `cuda:0,cuda:1`.
 
-    Raises ValueError where `cuda` finds no GPU or the list is empty.
+    Raises ValueError if `cuda` finds no GPU or the list is empty.
     """
     if setting not in ("auto", "cuda"):
         named = [name.strip() for name in setting.split(",") if name.strip()]
         if not named:
-            raise ValueError("no device is named")
+            raise ValueError("--device names no device")
         return named
     count = _gpus(nodes)
     if count:
         return [f"cuda:{number}" for number in range(count)]
     if setting == "cuda":
-        raise ValueError("there is no GPU here")
+        raise ValueError("--device cuda: this machine has no GPU")
     return ["cpu"]
 
 

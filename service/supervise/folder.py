@@ -19,17 +19,17 @@ NAME = "anysound-serve-"
 VARIABLES = ("TMPDIR", "TEMP", "TMP")
 FALLBACKS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a directory of random name and mode 0700 is made there
 SOCKET_PATH_BYTES = 107
-"""What the kernel takes as the path of a Unix socket."""
+"""Longest path of a Unix socket that the kernel accepts."""
 LONGEST_NAME = f"/{NAME}12345678/api-12/pymp-12345678/listener-12345678"
 """The longest socket path below a base: that of multiprocessing's fork server in an API process."""
 
 
 class NoFolder(OSError):
-    """There is no directory for temporary files; the message names those that were tried, and why they do not do."""
+    """There is no usable directory for temporary files; the message names those tried, with reasons."""
 
 
 def base() -> Path:
-    """A directory for temporary files in which sockets can be made too. Raises NoFolder."""
+    """A directory for temporary files in which sockets can be created too. Raises NoFolder."""
     reasons: list[str] = []
     named = [os.environ[name] for name in VARIABLES if os.environ.get(name)]
     for place in (*named, *FALLBACKS):
@@ -42,7 +42,7 @@ def base() -> Path:
 
 
 def _unusable(place: str) -> str | None:
-    """Why there can be no private directory in `place`; None if there can."""
+    """Why `place` cannot hold a private directory; None if it can."""
     if len(os.fsencode(place + LONGEST_NAME)) > SOCKET_PATH_BYTES:
         return f"the path is longer than {SOCKET_PATH_BYTES - len(LONGEST_NAME)} bytes, too long for sockets"
     try:
@@ -57,7 +57,7 @@ def _unusable(place: str) -> str | None:
 def private_folder() -> Iterator[Path]:
     """A directory that only this user can enter, removed afterwards. Raises NoFolder.
 
-    Directories that killed services left are removed first. A lock on the directory tells them from those in use.
+    Directories left behind by killed services are removed first. A directory in use is locked by its service.
     """
     place = base()
     sweep(place)
@@ -70,7 +70,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def _locked(place: Path) -> tuple[Path, int]:
-    """A new directory and the descriptor that holds its lock, which ends with this process."""
+    """A new directory, and the descriptor that holds its lock until this process ends."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=NAME, dir=place))
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -78,11 +78,11 @@ def _locked(place: Path) -> tuple[Path, int]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock), folder.stat()):
                 return folder, lock
-        os.close(lock)  # another service took it for a left one, before it was locked
+        os.close(lock)  # another service removed it before it was locked
 
 
 def sweep(place: Path) -> None:
-    """Remove directories of this user in `place` whose service is gone."""
+    """Remove this user's directories in `place` whose service is gone."""
     for folder in place.glob(f"{NAME}*"):
         with contextlib.suppress(OSError):  # somebody else's, or in use
             if folder.lstat().st_uid != os.geteuid() or not stat.S_ISDIR(folder.lstat().st_mode):
@@ -91,6 +91,6 @@ def sweep(place: Path) -> None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-                log.info("removed %s, which a killed service left", folder)
+                log.info("removed %s, left behind by a killed service", folder)
             finally:
                 os.close(lock)

@@ -1,4 +1,4 @@
-"""Processes kept alive: started, restarted when they die or hang, and stopped in order."""
+"""Start child processes, restart those that die or hang, and stop them in order."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ TICK_S = 0.25
 FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 10.0
 STEADY_S = 30.0
-"""A child that was ready and lived this long is restarted at once; its death is no crash loop."""
+"""A child that was ready and lived this long is restarted without a growing delay."""
 START_S = 120.0
-"""A child that is not ready after this long is killed, unless it has a limit of its own."""
+"""Default limit on starting; a child that is not ready by then is killed."""
 HANG_S = 60.0
 """A child that was ready and has been silent for this long is killed."""
 STOP_S = 3.0
@@ -35,14 +35,14 @@ FAILED = 1
 """Exit status of a service that cannot start."""
 
 Report = Callable[[str, int, int], None]
-"""Takes a kind of process (`worker` or `api`), how many there are to be, and how many are ready."""
+"""Takes a kind of process (`worker` or `api`), how many are wanted, and how many are ready."""
 
 
 @dataclass
 class Child:
-    """A process to be kept alive. `command` makes its arguments from how often it was restarted.
+    """A process to keep running. `command` returns its command line, given how often it was restarted.
 
-    `inherited` are descriptors that it shares; `on_exit` is called when it has ended.
+    `inherited` are file descriptors that it shares; `on_exit` is called after it has exited.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Child:
         return status
 
     def schedule(self, now: float) -> None:
-        """Decide when to start again: at once after a steady life, ever later in a crash loop."""
+        """Set when to start again: at once after a steady life, with growing delays in a crash loop."""
         steady = self.ready and now - self.started > STEADY_S
         self.backoff_s = FIRST_BACKOFF_S if steady or not self.backoff_s else min(2 * self.backoff_s, LAST_BACKOFF_S)
         self.due = now + self.backoff_s
@@ -110,7 +110,7 @@ class Supervisor:
     everything at once.
 
     A child that exits with EX_CONFIG before any of its kind was ready ends the service: the configuration is wrong.
-    After that a file is being replaced: the child is started again and the others go on.
+    Later the cause is a file that is being replaced: the child is restarted, and the others go on.
     """
 
     def __init__(
@@ -129,11 +129,11 @@ class Supervisor:
         return [*self.workers, *self.apis]
 
     def stop(self) -> None:
-        """As a SIGTERM does; from any thread."""
+        """Do what SIGTERM does. Thread-safe."""
         self._signals.append(signal.SIGTERM)
 
     def run(self) -> int:
-        """Blocks until everything has stopped; the exit status."""
+        """Run until everything has stopped. Returns the exit status."""
         with self._wakeup() as selector:
             try:
                 for child in self.children:
@@ -153,7 +153,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _wakeup(self) -> Iterator[selectors.BaseSelector]:
-        """Signals are noted, and end the wait of the main loop; so does a child's death."""
+        """A selector that wakes the main loop on signals, which are queued, and on a child's exit."""
 
         def note(number: int, _: FrameType | None) -> None:
             self._signals.append(signal.Signals(number))
@@ -179,7 +179,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def _step(self, now: float) -> bool:
-        """One look at signals and children. False when it is time to go."""
+        """Handle signals and children once. False when the main loop should end."""
         while self._signals:
             number = self._signals.pop(0)
             if self._stop_by is not None:
@@ -239,7 +239,7 @@ class Supervisor:
         log.error("%s ended with %s: starting it again in %.1f s", child.name, cause, child.backoff_s)
 
     def _reap_orphans(self) -> None:
-        """As process 1 this process is the parent of whatever lost its own."""
+        """As process 1, reap processes whose parent has died."""
         if os.getpid() != 1:
             return
         ours = {child.process.pid for child in self.children if child.process is not None}
@@ -258,5 +258,5 @@ class Supervisor:
 
 
 def module(name: str, *arguments: str) -> list[str]:
-    """The command line of one of our own modules."""
+    """The command line that runs a module of this project."""
     return [sys.executable, "-m", name, *arguments]

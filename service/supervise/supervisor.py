@@ -102,19 +102,19 @@ def api_name(number: int) -> str:
 
 
 def clear(temporary: Path) -> None:
-    """Remove what a process left in its temporary directory."""
+    """Empty a temporary directory."""
     shutil.rmtree(temporary, ignore_errors=True)
     with contextlib.suppress(OSError):
         temporary.mkdir()
 
 
 def worker_threads() -> dict[str, str]:
-    """No more compute threads than cores to use, and idle ones sleep."""
+    """Environment variables that bound the compute threads by the cores to use, and let idle ones sleep."""
     return {**THREADS, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores())), **SINGLE}
 
 
 def user_environment(folder: Path) -> dict[str, str]:
-    """A name and a home for a user id that has no entry in the password database; libraries ask for both."""
+    """USER and HOME for a user id without an entry in the password database, since libraries look both up."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -123,7 +123,7 @@ def user_environment(folder: Path) -> dict[str, str]:
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """The variables that make a child read the same settings, whatever flags this process was given."""
+    """Environment variables that give a child the same settings, including those given as flags."""
     values = settings.model_dump(mode="json", exclude_none=True)
     if settings.redis_url is not None:
         values["redis_url"] = settings.redis_url.get_secret_value()  # a dump holds asterisks
@@ -134,7 +134,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket all API processes accept from; `::` accepts IPv4 too. Raises OSError that names the address."""
+    """A listening socket that API processes share. `::` accepts IPv4 too. Raises OSError naming the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
     try:
@@ -148,7 +148,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def url_host(host: str) -> str:
-    """The host as a URL has it."""
+    """The host in the form that URLs need."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     settings = parse(arguments)
     forbid_inspection()
     logs.configure(settings.log_format)
-    signal.signal(signal.SIGTERM, _stop)  # until the supervisor is there to drain
+    signal.signal(signal.SIGTERM, _stop)  # until the supervisor handles it
     try:
         return run(settings)
     except (NoFolder, ValueError) as error:
