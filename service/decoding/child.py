@@ -13,6 +13,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import resource
 import signal
 import socket
@@ -20,9 +21,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, get_args
 
+import av
 import numpy as np
 import soundfile
 
+import model.audio
 from model.audio import AudioError, Limits, load
 from model.config import Padding
 from model.memory import keep_freed_memory
@@ -74,11 +77,24 @@ def _allow_cpu(seconds: int) -> None:
 
 
 def _warm_up() -> None:
-    """Decode with each library once: a decoder can open no file, so all modules have to be loaded before."""
+    """Load every module that decoding may need, and decode with each library once: a decoder can open no file."""
+    for package in (av, model.audio):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
     silence = np.zeros((64, 2), np.float32)
-    for kind in ("WAV", "FLAC", "CAF"):  # read by model.wav, libsndfile and FFmpeg
-        file = io.BytesIO()
-        soundfile.write(file, silence, 8_000, format=kind)
+    files = []
+    for kind in ("WAV", "FLAC"):  # from its bytes, by libsndfile
+        files.append(io.BytesIO())
+        soundfile.write(files[-1], silence, 8_000, format=kind)
+    files.append(io.BytesIO())
+    with av.open(files[-1], "w", format="avi") as container:  # by FFmpeg
+        stream = container.add_stream("pcm_s16le", rate=8_000)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 64), np.int16), layout="mono")
+        frame.rate = 8_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    for file in files:
         for padding in get_args(Padding):
             cut(load(file.getbuffer(), 16_000), 4_000, 2_000, padding)
     for broken in (b"", b"no audio", b"fLaC"):
