@@ -222,7 +222,7 @@ class Classifier:
             if self._recordings is None:
                 vectors = (await embed(self._embedder.info.fingerprint)).vectors
             else:
-                vectors = await self._recordings.get(decoded.digest, embed)
+                vectors = await self._recordings.get(decoded.digest, deadline.at, embed)
                 stages.mark("queue")  # behind another request's embedding of the same recording
         except RejectedItem:
             return ClipFailure(Code.UNSUPPORTED_AUDIO, "The model cannot embed this clip.")

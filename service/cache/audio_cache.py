@@ -26,16 +26,18 @@ class AudioCache:
             "audio", limit_bytes, redis_key, redis, ttl_s, weigh=lambda vectors: vectors.nbytes
         )
 
-    async def get(self, digest: str, embed: Callable[[str], Awaitable[Embedded]]) -> Embeddings:
-        """A clip's window embeddings [k, d]: cached, else those that `embed` computes with the model of the fingerprint
-        that it is given. Raises what `embed` raises."""
+    async def get(self, digest: str, deadline: float, embed: Callable[[str], Awaitable[Embedded]]) -> Embeddings:
+        """A clip's window embeddings [k, d], cached or computed by `deadline`, in `time.monotonic()` seconds.
+
+        `embed` computes them with the model of the fingerprint that it is given. Raises EmbeddingError.
+        """
         info = self._embedder.info
 
         async def compute(_: list[Key]) -> list[Embeddings]:
             return [(await embed(info.fingerprint)).vectors]
 
         key = (info.fingerprint, digest)
-        found = await self._cache.get([key], info.config.joint_dim, compute)
+        found = await self._cache.get([key], info.config.joint_dim, deadline, compute)
         return found[key]
 
     async def flush(self) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import time
 import unicodedata
 from collections.abc import Sequence
 
 from model.prompts import Embeddings
 from service.cache.redis_link import PREFIX, RedisLink
 from service.cache.vector_cache import VectorCache
-from service.ipc.embedding import DeadlineExceeded, Embedder, Priority
+from service.ipc.embedding import Embedder, Priority
 
 Key = tuple[str, str]
 
@@ -48,11 +46,7 @@ class PromptCache:
             return [vector[None] for vector in embedded.vectors]
 
         keys = {prompt: (info.fingerprint, normalised(prompt)) for prompt in prompts}
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):  # also where another request has them computed
-                found = await self._cache.get(list(dict.fromkeys(keys.values())), info.config.joint_dim, embed)
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed") from None
+        found = await self._cache.get(list(dict.fromkeys(keys.values())), info.config.joint_dim, deadline, embed)
         return {prompt: found[key][0] for prompt, key in keys.items()}
 
     async def flush(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -63,8 +64,18 @@ class VectorCache(Generic[K]):
         self._writes: set[asyncio.Task[None]] = set()
         self._write_bytes = 0
 
-    async def get(self, keys: Sequence[K], dim: int, compute: Compute[K]) -> dict[K, Embeddings]:
-        """The embeddings [rows, d] of distinct keys. Raises what `compute` raises."""
+    async def get(self, keys: Sequence[K], dim: int, deadline: float, compute: Compute[K]) -> dict[K, Embeddings]:
+        """The embeddings [rows, d] of distinct keys, by `deadline` in `time.monotonic()` seconds.
+
+        Raises what `compute` raises, and DeadlineExceeded also while another caller has the keys computed.
+        """
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._get(keys, dim, compute)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed") from None
+
+    async def _get(self, keys: Sequence[K], dim: int, compute: Compute[K]) -> dict[K, Embeddings]:
         found: dict[K, Embeddings] = {}
         for key in keys:
             if (vectors := self._kept.get(key)) is not None:
