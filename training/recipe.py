@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from model.config import ClapConfig, Frozen
 from model.faults import first_fault
@@ -163,7 +163,7 @@ class Recipe(Frozen):
     batch: int = Field(128, ge=2)
     accumulation: int = Field(1, ge=1)
     local_loss: bool = False
-    optimiser: Optimiser = Optimiser()
+    optimiser: Optimiser = Field(Optimiser(), validation_alias=AliasChoices("optimiser", "optimizer"))
     schedule: ScheduleConfig = Plateau()
     clip_gradient: float | None = Field(None, gt=0)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

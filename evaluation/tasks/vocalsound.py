@@ -17,7 +17,7 @@ LISTS: dict[str, Split] = {"tr": "train", "val": "val", "te": "test"}
 
 
 def read(root: Path) -> list[Clip]:
-    audio = next((root / name for name in ("audio_16k", "audio_44k") if (root / name).is_dir()), None)
+    audio = next((root / name for name in ("audio_44k", "audio_16k") if (root / name).is_dir()), None)
     if audio is None:
         return []
     clips = []
@@ -35,7 +35,7 @@ def read(root: Path) -> list[Clip]:
 TASK = Task(
     name="vocalsound",
     title="VocalSound",
-    layout="""audio_16k/ (or audio_44k/)
+    layout="""audio_44k/ (or audio_16k/)
   f0003_0_cough.wav …       speaker_number_class
 datafiles/
   tr.json val.json te.json""",

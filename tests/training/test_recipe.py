@@ -56,6 +56,16 @@ def test_a_recipe_that_is_not_there_or_not_yaml_is_named(tmp_path: Path) -> None
         read_recipe(tmp_path / "bad.yaml")
 
 
+def test_both_spellings_of_optimiser_are_read(tmp_path: Path) -> None:
+    content = yaml.safe_load(written(tmp_path).read_text())
+    content["optimizer"] = content.pop("optimiser") | {"learning_rate": 0.5}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    assert read_recipe(tmp_path / "recipe.yaml").optimiser.learning_rate == 0.5
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content | {"optimiser": {}}))
+    with pytest.raises(RecipeError, match="optimizer: Extra inputs"):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
 def test_a_missing_path_is_named_before_anything_is_read(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, data=[{"kind": "shards", "path": "nowhere"}])
     with pytest.raises(RecipeError, match=r"data\.0\.path: there is no .*nowhere"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from training.bundled.augment import mixture
 from training.bundled.recordings import WaveformStore
 from training.tagging.tagger import FRONT_END, Tagger
+from training.worker_process import follow_parent
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def make_chunk(spec: PoolSpec, store: WaveformStore, tagger: Tagger, number: int
 
 
 def _work(spec: PoolSpec, numbers: range) -> None:
+    follow_parent()
     torch.set_num_threads(1)
     store = WaveformStore(spec.store)
     tagger = Tagger(spec.weights, spec.class_labels)
