@@ -30,6 +30,7 @@ from service.api.metrics_port import metrics_of, serve_metrics
 from service.api.middleware.access_log import AccessLog
 from service.api.middleware.body_limits import BodyLimits
 from service.api.middleware.cancellation import Cancellation
+from service.api.middleware.content_encoding import ContentEncoding
 from service.api.middleware.exchange import Exchanges
 from service.api.middleware.failures import Failures
 from service.api.middleware.prefix import Prefix
@@ -141,8 +142,9 @@ def create_app(
     if metrics is None:
         app.add_api_route("/metrics", metrics_of(workers, shutdown), include_in_schema=False)
     add_models(app, routes.MODELS)
-    handle_failures(app, settings.max_upload_bytes)
+    handle_failures(app, [route for router in (*routes.V1, routes.OPERATIONS) for route in router.routes], settings)
     # A request meets the one added last first.
+    app.add_middleware(ContentEncoding)
     app.add_middleware(Gate, routes=[route for router in routes.V1 for route in router.routes])
     if settings.cors_origins:
         app.add_middleware(

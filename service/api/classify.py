@@ -17,7 +17,7 @@ from model.prompts import Embeddings
 from service.api.answer import write
 from service.api.deadline import Deadline
 from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome
-from service.api.labels import ResolvedLabels
+from service.api.labels import ResolvedLabels, warnings
 from service.api.problems import BY_CODE, Code, Problem
 from service.api.request import Clip, Fields
 from service.api.request_bounds import RequestBounds
@@ -87,7 +87,7 @@ class Classifier:
         self._large_answer = asyncio.Lock()
 
     async def classify(
-        self, clips: Sequence[Clip], labels: ResolvedLabels, fields: Fields, warnings: list[str], deadline: Deadline
+        self, clips: Sequence[Clip], labels: ResolvedLabels, fields: Fields, deadline: Deadline
     ) -> bytes:
         """The contract's answer as JSON. Raises Problem, also if no clip got scores."""
         bounds = self._bounds()
@@ -113,7 +113,16 @@ class Classifier:
                 text.cancel()
         windows = sum(len(each.vectors) for each in outcomes if isinstance(each, ClipEmbeddings))
         brief = len(names) * windows <= BRIEF_SCORES
-        content = (clips, outcomes, names, embedded, labels.prompts.template, fields, warnings, info)
+        content = (
+            clips,
+            outcomes,
+            names,
+            embedded,
+            labels.prompts.template,
+            fields,
+            warnings(labels.prompts.labels),
+            info,
+        )
         if brief:
             document = write(*content)
         else:

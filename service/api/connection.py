@@ -4,14 +4,19 @@ server stops."""
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.api.problems import Code, Problem, invalid, respond
 
 HEAD_S = 5.0
 """How long the first line and the headers of a request may take; uvicorn itself waits for ever."""
 HEAD_BYTES = 256 << 10
 """Of the first line and the headers; labels may stand in the query."""
+URL_BYTES = 65_535
+"""Of the path and the query; httptools parses no more."""
 GRACE_S = 5.0
 """For what follows a request's time: its answer has to be read, the rest of a refused body to come."""
 BODY_BYTES = 256 << 10
@@ -64,6 +69,19 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._arm(self.exchange_s + self.grace_s)
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words say less
+        """Called for a request that cannot be parsed, or whose path and query are too long for the parser."""
+        problem = invalid("the request is not valid HTTP/1.1")
+        if len(self.url) > URL_BYTES:
+            detail = f"The path and the query may have {URL_BYTES} bytes together; send the labels in the body."
+            problem = Problem(Code.PAYLOAD_TOO_LARGE, detail)
+        request_id = uuid.uuid4().hex
+        answer = respond(problem, request_id)
+        headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        lines = [b"%s: %s\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[answer.status_code], *lines, b"\r\n", bytes(answer.body)]))
+        self.transport.close()
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle

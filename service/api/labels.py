@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -79,10 +80,18 @@ def check_unicode(text: str, place: str) -> None:
         raise invalid(f"{place}: not Unicode text")
 
 
-def check_activation(labels: int, activation: Activation, none_of_these: bool) -> None:
+def check_activation(labels: Sequence[Label], activation: Activation, none_of_these: bool) -> None:
     """Raise Problem for a softmax over one label, which is always 1."""
-    if labels == 1 and activation == "softmax" and not none_of_these:
-        raise invalid("labels: softmax over one label is always 1; add labels, none_of_these, or activation=sigmoid")
+    if len(labels) == 1 and activation == "softmax" and not none_of_these:
+        fault = "labels: softmax over one label is always 1; add labels, none_of_these, or activation=sigmoid"
+        raise invalid("; ".join([fault, *warnings(labels)]))
+
+
+def warnings(labels: Sequence[Label]) -> list[str]:
+    """What the client probably did not mean."""
+    if len(labels) == 1 and "," in labels[0].name:
+        return [f"{labels[0].name[:100]!r} is one label; repeat the field `labels` for several"]
+    return []
 
 
 async def resolve(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -65,7 +65,6 @@ class Classify:
     clips: list[Clip]
     labels: tuple[Label, ...] | str
     fields: Fields
-    warnings: list[str] = field(default_factory=list)
 
 
 def build(members: dict[str, Any], clips: list[Clip], settings: Settings) -> Classify:
@@ -84,14 +83,7 @@ def build(members: dict[str, Any], clips: list[Clip], settings: Settings) -> Cla
         raise invalid("audio: no clip was sent")
     if len(clips) > settings.max_clips:
         raise invalid(f"audio: {len(clips)} clips, the limit is {settings.max_clips}")
-    return Classify(clips, labels, fields, warnings(labels))
-
-
-def warnings(labels: tuple[Label, ...] | str) -> list[str]:
-    """What a client probably did not mean."""
-    if len(labels) == 1 and isinstance(labels, tuple) and "," in labels[0].name:
-        return [f"labels: {labels[0].name[:100]!r} is one label; repeat the field for several labels"]
-    return []
+    return Classify(clips, labels, fields)
 
 
 async def parse(request: Request, settings: Settings, json_bodies: JsonBodies) -> Classify:

@@ -153,11 +153,15 @@ class DecodePool:
         """One decoder after the other, each for `CLIPS_EACH` clips or until it dies."""
         while True:
             for _ in range(CLIPS_EACH):
-                clip = await self._next(decoder)
-                if clip is None or not await self._decode(decoder, clip):
+                if not await self._serve_one(decoder):
                     break
             self._stop(decoder)
             decoder = await self._replacement()
+
+    async def _serve_one(self, decoder: Decoder) -> bool:
+        """The next clip. False where the decoder has to be replaced. Nothing here outlives it: it has the windows."""
+        clip = await self._next(decoder)
+        return clip is not None and await self._decode(decoder, clip)
 
     async def _next(self, decoder: Decoder) -> Clip | None:
         """The next clip for an idle decoder; None where it ends before there is one."""
@@ -172,7 +176,10 @@ class DecodePool:
             return None
         self._idle.append(idle)
         self._hand_out()
-        return await idle
+        try:
+            return await idle
+        finally:
+            decoder.on_spoiled = lambda: None
 
     async def _decode(self, decoder: Decoder, clip: Clip) -> bool:
         """Answer a clip. False where the decoder has to be replaced."""

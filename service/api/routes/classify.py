@@ -30,6 +30,6 @@ async def classify(request: Request, services: Injected, owner: Owner) -> Respon
         raise problem_of(error) from error
     fields = asked.fields
     labels = await resolve(asked.labels, fields.template, services.label_sets, owner, defaults)
-    check_activation(len(labels.prompts.labels), fields.activation, fields.none_of_these)
-    answer = await services.classifier.classify(asked.clips, labels, fields, asked.warnings, deadline)
+    check_activation(labels.prompts.labels, fields.activation, fields.none_of_these)
+    answer = await services.classifier.classify(asked.clips, labels, fields, deadline)
     return Response(answer, media_type="application/json")

@@ -14,6 +14,7 @@ def health(good: bool, what: str) -> JSONResponse:
     return JSONResponse({"status": "ok" if good else what}, 200 if good else 503)
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="The process, its decoders and the worker make progress")
 async def livez(services: Injected) -> JSONResponse:
     if not services.decoders.alive:
@@ -21,6 +22,7 @@ async def livez(services: Injected) -> JSONResponse:
     return health(services.embedder.alive, "stuck")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Warm, and not shutting down")
 async def readyz(services: Injected) -> JSONResponse:
     if services.shutdown.draining:
@@ -30,6 +32,7 @@ async def readyz(services: Injected) -> JSONResponse:
     return health(services.embedder.ready, "the worker is starting")
 
 
+@router.head("/startupz", include_in_schema=False)
 @router.get("/startupz", summary="Started")
 async def startupz(services: Injected) -> JSONResponse:
     return health(services.embedder.ready, "the worker is starting")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -22,7 +23,7 @@ class Hurried(Connection):
     head_s = 0.5
     grace_s = 0.5
     exchange_s = 0.5
-    head_bytes = 10_000
+    head_bytes = 100_000
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,3 +133,18 @@ def test_an_idle_connection_is_kept_and_serves_again(connection: socket.socket) 
 def test_an_answer_that_is_read_comes_whole(connection: socket.socket) -> None:
     connection.sendall(b"GET /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert len(cut_off(connection)) > SIZES["/small"]
+
+
+def test_a_query_that_is_too_long_is_refused_with_a_problem(connection: socket.socket) -> None:
+    connection.sendall(b"GET /?" + b"labels=x&" * 8_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    head, _, body = cut_off(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413")
+    assert b"application/problem+json" in head
+    document = json.loads(body)
+    assert document["code"] == "payload_too_large"
+    assert "65535" in document["detail"]
+
+
+def test_what_is_not_http_is_refused_with_a_problem(connection: socket.socket) -> None:
+    connection.sendall(b"hello\r\n\r\n")
+    assert json.loads(cut_off(connection).partition(b"\r\n\r\n")[2])["code"] == "invalid_request"
