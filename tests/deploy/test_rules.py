@@ -185,6 +185,13 @@ CASES = [
         },
     ),
     Case(
+        "AnysoundWorkersDiffer",
+        {**POD, "severity": "warning"},
+        "1 worker(s) of anysound-1 have another checkpoint and are not used.",
+        {series("anysound_workers_odd", POD): stays(1)},
+        {series("anysound_workers_odd", POD): "0+0x86 1+0x100"},
+    ),
+    Case(
         "AnysoundRedisUnavailable",
         {**RELEASE, "severity": "warning"},
         "90% of Redis lookups fail; requests are served without Redis.",

@@ -32,6 +32,7 @@ NAMES = {
     "anysound_audio_seconds": set(),
     "anysound_decode_failures": {"reason"},
     "anysound_worker_restarts": set(),
+    "anysound_workers_odd": set(),
     "anysound_model_info": {"name", "fingerprint", "device", "dtype"},
     "anysound_ready": set(),
 }
