@@ -1,4 +1,4 @@
-"""Token buckets, here and in Redis."""
+"""Token buckets, in the process and in Redis."""
 
 from __future__ import annotations
 

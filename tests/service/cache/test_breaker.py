@@ -1,4 +1,4 @@
-"""The breaker: when it opens, and how it finds out that it may close."""
+"""The circuit breaker: when it opens, and how it closes again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is forgotten, and when."""
+"""Which entries are evicted, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompt embeddings at their three distances, with a real Redis in every state it can be in."""
+"""Prompt embeddings from the process, from Redis and from the worker, with a real Redis in every state."""
 
 from __future__ import annotations
 

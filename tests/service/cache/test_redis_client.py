@@ -1,4 +1,4 @@
-"""Clients from URLs: users, passwords, TLS, and the options that have a meaning."""
+"""Redis clients from URLs: users, passwords, TLS and options."""
 
 from __future__ import annotations
 

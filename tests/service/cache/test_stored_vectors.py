@@ -1,4 +1,4 @@
-"""Embeddings as bytes: what comes back, and what is refused."""
+"""Embeddings as bytes: they are read as they were written, and anything else is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single flight and bounded writes, whatever is embedded."""
+"""Single flight, deadlines, and reads and writes in parts."""
 
 from __future__ import annotations
 

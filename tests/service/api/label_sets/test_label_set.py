@@ -1,4 +1,4 @@
-"""A label set as a document: it comes back whole, and nothing else is taken for one."""
+"""A label set as a document: it is read as it was written, and anything else is refused."""
 
 from __future__ import annotations
 

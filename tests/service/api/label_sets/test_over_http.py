@@ -1,4 +1,4 @@
-"""Label sets through the API: what clients send, what they get, and what the keys of others cannot see."""
+"""Label sets over HTTP: requests, answers, and what other keys cannot see."""
 
 from __future__ import annotations
 
