@@ -6,10 +6,12 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from model.config import BUNDLED
+from service.api.openapi import ANSWER_EXAMPLE
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -55,3 +57,34 @@ def test_a_curl_of_the_readme_gets_the_right_label_first(command: str, address: 
     heard = {"crow.flac": "crow", "speech.wav": "talk", "drums.flac": "drums"}
     [name] = [name for name in heard if name in command]
     assert result["scores"][0]["label"] == heard[name]
+
+
+def examples() -> list[dict[str, Any]]:
+    """The example answers of README.md, docs/http.md and the OpenAPI document."""
+    pages = [README, (ROOT / "docs" / "http.md").read_text()]
+    blocks = [re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE) for page in pages]
+    [[readme], [contract]] = [[json.loads(block) for block in each if '"results"' in block] for each in blocks]
+    return [readme, contract, ANSWER_EXAMPLE]
+
+
+def test_the_example_answer_is_the_same_everywhere() -> None:
+    readme, contract, openapi = examples()
+    assert readme == contract == openapi
+
+
+def test_the_example_answer_is_what_the_service_answers(address: str) -> None:
+    command = curls()[0].replace("http://127.0.0.1:8000", address)
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    answer, example = json.loads(done.stdout), examples()[0]
+    assert answer["model"]["fingerprint"].startswith(example["model"].pop("fingerprint").rstrip("…"))
+    del answer["model"]["fingerprint"]
+    [expected] = example.pop("results")
+    [result] = answer.pop("results")
+    assert answer == example
+    scores = [(row["label"], row["score"], row["similarity"]) for row in expected.pop("scores")]
+    heard = [(row["label"], row["score"], row["similarity"]) for row in result.pop("scores")]
+    assert [label for label, *_ in heard] == [label for label, *_ in scores]
+    for (_, *measured), (_, *printed) in zip(heard, scores, strict=True):
+        assert measured == pytest.approx(printed, abs=1e-3)
+    assert result.pop("duration_s") == pytest.approx(expected.pop("duration_s"), abs=1e-3)
+    assert result == expected
