@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-if (
-    os.getpid() == 1
-):  # the kernel drops signals to process 1 that it does not handle, and the imports below take a second
+# The kernel drops signals to process 1 that it does not handle, and the imports below take a second.
+if os.getpid() == 1:
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ from rich.table import Table
 from training.command import app as train_app
 
 if TYPE_CHECKING:
+    from model.audio import Source
     from model.checkpoint import Checkpoint
     from model.classify import Activation
 
@@ -35,6 +37,8 @@ app.add_typer(train_app, name="train")
 out = Console(markup=False, highlight=False)
 err = Console(stderr=True, markup=False, highlight=False)
 
+MAX_STDIN_BYTES = 1 << 30
+
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="A checkpoint directory or a hub id. Default: the bundled checkpoint.")
 ]
@@ -44,6 +48,30 @@ def fail(message: str) -> typer.Exit:
     """Print `message` on stderr. The caller raises the result, which ends the command with status 2."""
     err.print(message, style="red", soft_wrap=True)
     return typer.Exit(2)
+
+
+def utf8(text: str, what: str) -> str:
+    """An argument as text. Where the locale is not UTF-8, Python decodes arguments as another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        return text
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeDecodeError:
+        raise fail(f"{what} is not UTF-8: {os.fsencode(text)!r}") from None
+
+
+def recording(file: Path) -> Source:
+    """What to read for a command line's FILE. Raises OSError."""
+    if str(file) != "-":
+        return file
+    data = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+    if len(data) > MAX_STDIN_BYTES:
+        raise OSError(f"standard input holds more than {MAX_STDIN_BYTES >> 20} MiB")
+    return data
 
 
 def open_checkpoint(model: str | None) -> Checkpoint:
@@ -78,7 +106,9 @@ def bench(context: typer.Context) -> None:
 
 @app.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings in any common format.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings in any format; - is standard input.")
+    ],
     label: Annotated[list[str], typer.Option("--label", "-l", help="A label. Repeat the option for each label.")],
     template: Annotated[str | None, typer.Option(help="Prompt with one {label}. Default: the checkpoint's.")] = None,
     activation: Annotated[str, typer.Option(help="softmax: scores sum to 1. sigmoid: independent scores.")] = "softmax",
@@ -93,7 +123,11 @@ def classify(
     from model.embed import clip_windows, embed_prompts, embed_windows
     from model.prompts import Label, check_template
 
+    label = [utf8(name, "a label") for name in label]
+    template = None if template is None else utf8(template, "the template")
     kind = checked_activation(activation, label, none_of_these)
+    if sum(str(file) == "-" for file in files) > 1:
+        raise fail("standard input can be read once only")
     checkpoint = open_checkpoint(model)
     try:
         check_template(template or checkpoint.config.prompts.template)
@@ -110,7 +144,7 @@ def classify(
     with Progress(console=err, transient=True, disable=len(files) < 2 or not err.is_terminal) as progress:
         for file in progress.track(files, description="classifying"):
             try:
-                windows, _ = clip_windows(file, checkpoint)
+                windows, _ = clip_windows(recording(file), checkpoint)
             except (AudioError, OSError) as error:
                 failed = True
                 report_failure(file, error, as_json)
@@ -142,9 +176,11 @@ def checked_activation(activation: str, labels: list[str], none_of_these: bool) 
 
 def report_failure(file: Path, error: Exception, as_json: bool) -> None:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, FileNotFoundError) and any(sign in str(file) for sign in "*?["):
+        reason = "no file matches"
     if as_json:
         code = getattr(error, "code", "unreadable")
-        out.out(json.dumps({"name": str(file), "error": {"code": code, "detail": reason}}, ensure_ascii=False))
+        print_line({"name": str(file), "error": {"code": code, "detail": reason}})
     else:
         err.print(f"{file}: {reason}", style="red", soft_wrap=True)
 
@@ -154,7 +190,17 @@ def print_json(file: Path, rows: list[tuple[str, float, float]], none: float | N
     result: dict[str, Any] = {"name": str(file), "scores": scores}
     if none is not None:
         result["none_of_these"] = none
-    out.out(json.dumps(result, ensure_ascii=False))
+    print_line(result)
+
+
+def print_line(document: dict[str, Any]) -> None:
+    """One line of JSON. What the output's encoding cannot hold is escaped, file names that are not text too."""
+    line = json.dumps(document, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(document)
+    out.out(line)
 
 
 def print_table(file: Path, rows: list[tuple[str, float, float]], none: float | None) -> None:
@@ -172,7 +218,9 @@ def print_table(file: Path, rows: list[tuple[str, float, float]], none: float | 
 @app.command()
 def embed(
     texts: Annotated[list[str] | None, typer.Option("--text", help="A text to embed.")] = None,
-    files: Annotated[list[Path] | None, typer.Option("--audio", help="A recording to embed.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option("--audio", help="A recording to embed; - is standard input.")
+    ] = None,
     model: ModelOption = None,
 ) -> None:
     """Print L2-normalised embeddings, one JSON object per line: texts first, then recordings."""
@@ -184,17 +232,18 @@ def embed(
         raise fail("nothing to embed: give --text or --audio")
     checkpoint = open_checkpoint(model)
     if texts:
+        texts = [utf8(text, "a text") for text in texts]
         for text, vector in zip(texts, embed_prompts(checkpoint, texts), strict=True):
-            out.out(json.dumps({"text": text, "embedding": vector.tolist()}, ensure_ascii=False))
+            print_line({"text": text, "embedding": vector.tolist()})
     failed = False
     for file in files or ():
         try:
-            vector = clip_embedding(embed_windows(checkpoint, clip_windows(file, checkpoint)[0]))
+            vector = clip_embedding(embed_windows(checkpoint, clip_windows(recording(file), checkpoint)[0]))
         except (AudioError, OSError) as error:
             failed = True
             report_failure(file, error, as_json=True)
             continue
-        out.out(json.dumps({"name": str(file), "embedding": vector.tolist()}, ensure_ascii=False))
+        print_line({"name": str(file), "embedding": vector.tolist()})
     raise typer.Exit(1 if failed else 0)
 
 
@@ -256,6 +305,8 @@ def checkpoint_import(
         imported.write(folder)
     except CheckpointError as error:
         raise fail(str(error)) from None
+    except OSError as error:
+        raise fail(f"{folder} cannot be written: {error.strerror or error}") from None
     for path, digest in imported.files.items():
         out.out(f"{digest}  {path}")
     for note in imported.notes:
@@ -279,6 +330,11 @@ def main() -> None:
     """Entry point of the console script."""
     # Read when torch is loaded: compute threads that wait leave their core to those that read.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # File names may hold any bytes, and labels any character: printing them never fails.
+            unicode = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
     app()
 
 

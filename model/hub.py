@@ -149,8 +149,13 @@ def converted(model: HubModel, kind: str, source: Path) -> Path:
 
 
 def cache() -> Path:
-    """The directory of converted checkpoints."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anysound"
+    """The directory of converted checkpoints. Raises HubError without XDG_CACHE_HOME and a home directory."""
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "anysound"
+    try:
+        return Path.home() / ".cache" / "anysound"
+    except RuntimeError:
+        raise HubError("there is no home directory to keep converted checkpoints in: set XDG_CACHE_HOME") from None
 
 
 def tokenizer_of(kind: str) -> Path | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from anysound import app
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -115,3 +119,82 @@ def test_bench_says_in_one_line_that_the_image_lacks_it(monkeypatch: pytest.Monk
     assert result.exit_code == 2
     assert result.stderr.startswith("anysound bench runs in a checkout")
     assert len(result.stderr.splitlines()) == 1
+
+
+# The command in a shell
+
+
+def shell(
+    *arguments: str | bytes, stdin: bytes = b"", locale: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "anysound", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, env=os.environ | (locale or {}))
+
+
+def test_a_recording_is_read_from_standard_input(tiny_folder: Path, recording: Path) -> None:
+    asked = ("-l", "dog", "-l", "rain", "--json", "--model", str(tiny_folder))
+    piped = shell("classify", "-", *asked, stdin=recording.read_bytes())
+    assert piped.returncode == 0, piped.stderr
+    named = json.loads(run("classify", recording, *asked).stdout)
+    assert json.loads(piped.stdout) == {**named, "name": "-"}
+
+
+def test_standard_input_is_read_once(tiny_folder: Path) -> None:
+    result = classify(tiny_folder, "-", "-", "-l", "dog", "-l", "rain")
+    assert result.exit_code == 2
+    assert "standard input can be read once only" in result.stderr
+
+
+def test_a_named_pipe_is_read(tiny_folder: Path, recording: Path, tmp_path: Path) -> None:
+    """As from a shell's process substitution."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["/bin/sh", "-c", f"cat '{recording}' > '{pipe}'"]):
+        result = classify(tiny_folder, pipe, "-l", "dog", "-l", "rain", "--json")
+    assert "scores" in json.loads(result.stdout)
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""Python makes UTF-8 of the C locale unless it is told not to."""
+
+
+@pytest.fixture
+def latin_1(recording: Path, tmp_path: Path) -> bytes:
+    """A recording whose name is no UTF-8."""
+    name = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    Path(os.fsdecode(name)).write_bytes(recording.read_bytes())
+    return name
+
+
+@pytest.mark.parametrize(("locale", "rain"), [({"LC_ALL": "C"}, "雨".encode()), (ASCII, b"\\u96e8")])
+def test_chinese_labels_and_latin_1_file_names_are_printed_in_any_locale(
+    tiny_folder: Path, latin_1: bytes, locale: dict[str, str], rain: bytes
+) -> None:
+    labels = (b"-l", "雨".encode(), b"-l", b"dog")
+    result = shell(
+        b"classify", latin_1, latin_1 + b".absent", *labels, b"--model", os.fsencode(tiny_folder), locale=locale
+    )
+    assert result.returncode == 1
+    assert rain in result.stdout
+    assert len(result.stderr.splitlines()) == 1
+    assert b"No such file" in result.stderr
+
+
+def test_json_holds_any_label_and_file_name_in_any_locale(tiny_folder: Path, latin_1: bytes) -> None:
+    labels = (b"-l", "雨".encode(), b"-l", b"dog")
+    result = shell(b"classify", latin_1, *labels, b"--json", b"--model", os.fsencode(tiny_folder), locale=ASCII)
+    heard = json.loads(result.stdout)
+    assert heard["name"] == os.fsdecode(latin_1)
+    assert {score["label"] for score in heard["scores"]} == {"雨", "dog"}
+
+
+def test_a_label_that_is_not_utf_8_is_refused_in_one_line(tiny_folder: Path, recording: Path) -> None:
+    result = classify(tiny_folder, recording, "-l", os.fsdecode(b"caf\xe9"), "-l", "rain")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [r"a label is not UTF-8: b'caf\xe9'"]
+
+
+def test_a_wildcard_of_no_files_and_a_directory_are_named(tiny_folder: Path, tmp_path: Path) -> None:
+    result = classify(tiny_folder, tmp_path / "*.wav", tmp_path, "-l", "dog", "-l", "rain")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [f"{tmp_path}/*.wav: no file matches", f"{tmp_path}: Is a directory"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import mmap
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from model.audio.waveform import Samples, Waveform, resample
 Source = bytes | bytearray | memoryview | str | Path
 """A clip's bytes, or the path of a file that holds them."""
 
+MAX_PIPE_BYTES = 1 << 30
+
 
 def read(source: Source, limits: Limits | None = None) -> Waveform:
     """Decode the whole clip and average its channels.
@@ -36,10 +39,20 @@ def read(source: Source, limits: Limits | None = None) -> Waveform:
         with memoryview(source) as view, view.cast("B") as data:
             return _read(data, budget)
     with Path(source).open("rb") as file:
+        if not file.seekable():
+            return _read_pipe(file, budget)
         if file.seek(0, io.SEEK_END) == 0:
             return _read(memoryview(b""), budget)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
             return _read(data, budget)
+
+
+def _read_pipe(file: BinaryIO, budget: Budget) -> Waveform:
+    data = file.read(MAX_PIPE_BYTES + 1)
+    if len(data) > MAX_PIPE_BYTES:
+        raise AudioError("too_large", f"The pipe holds more than {MAX_PIPE_BYTES >> 20} MiB.", "audio_too_long")
+    with memoryview(data) as view:
+        return _read(view, budget)
 
 
 def load(source: Source, rate: int, limits: Limits | None = None) -> Samples:
