@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits = QueueLimits(
         batch_seconds=min(options.max_batch_seconds, engine.batch_windows * engine.info.config.front_end.window_s),
         batch_windows=engine.batch_windows,
+        mixed_windows=engine.mixed_windows,
         queue_seconds=options.max_queue_seconds,
     )
     worker = Worker(
@@ -82,4 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     logs.configure(os.environ.get("ANYSOUND_LOG_FORMAT", "text"))
-    sys.exit(main())
+    status = main()
+    logging.shutdown()
+    os._exit(status)  # compute threads may be inside the model, which the end of the interpreter would abort

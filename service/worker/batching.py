@@ -228,11 +228,13 @@ class BatchQueue:
         interactive.quantum = bulk.quantum = room / TURNS
         largest = 0.0
 
-        def draw(lane: Lane, budget: float) -> float:
-            """Add items of a lane while `budget` lasts; the first item of a batch always fits."""
+        most = self.limits.batch_items(kind)
+
+        def draw(lane: Lane, budget: float, most: int = most) -> float:
+            """Add items of a lane while `budget` lasts, up to `most`; the first item of a batch always fits."""
             nonlocal largest
             drawn = 0.0
-            while lane and len(items) < self.limits.batch_items(kind):
+            while lane and len(items) < most:
                 price = lane.next_cost()
                 if items and (len(items) + 1) * max(largest, price) > room + 1e-9:
                     break
@@ -248,7 +250,8 @@ class BatchQueue:
             drawn = draw(bulk, self._credit[kind])
             self._credit[kind] -= drawn
         drawn += draw(interactive, math.inf)
-        drawn += draw(bulk, math.inf)
+        mixed = kind is Kind.AUDIO and bool(items)
+        drawn += draw(bulk, math.inf, min(most, self.limits.mixed_windows) if mixed else most)
         if not bulk:
             self._credit[kind] = 0.0
         elif interactive:

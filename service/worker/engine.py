@@ -31,6 +31,9 @@ CPU_BATCH = range(8, 17)
 """Bounds of the windows per batch on a CPU: larger batches exceed its caches and are not faster (docs/performance.md).
 Between the bounds, a batch has as many windows as take one second one by one, since more urgent work has to wait for
 the running batch."""
+CPU_MIXED_BATCH = 4
+"""Windows on a CPU up to which a batch with interactive ones is filled: the first few save the most time per window
+(docs/performance.md), and the interactive ones wait for all of them."""
 GPU_BATCH = 64
 GPU_STREAMS = 2
 """One batch is copied while another one is computed."""
@@ -69,6 +72,7 @@ class Engine:
         self.dim = checkpoint.config.joint_dim
         self.window_samples = checkpoint.config.front_end.window_samples
         self.batch_windows = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH[0]
+        self.mixed_windows = GPU_BATCH if self.device.type == "cuda" else CPU_MIXED_BATCH
         self._tokenizer = checkpoint.tokenizer
         self._clap = checkpoint.model
         self.dtype: Dtype = "float32"

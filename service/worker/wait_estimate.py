@@ -17,10 +17,14 @@ TEXT_BATCHES = 8
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """Bounds of one batch and of the queue. An item's cost is in seconds of audio, or in tokens."""
+    """Bounds of one batch and of the queue. An item's cost is in seconds of audio, or in tokens.
+
+    A batch with interactive windows is filled up with bulk ones to `mixed_windows`.
+    """
 
     batch_seconds: float = 160.0
     batch_windows: int = 64
+    mixed_windows: int = 64
     batch_tokens: float = 4096.0
     batch_prompts: int = 128
     queue_seconds: float = 600.0

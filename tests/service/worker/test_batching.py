@@ -165,6 +165,17 @@ class TestPriorities:
         waiting.admit(audio("now", 3), now=0)
         assert names(waiting.take(now=0)) == ["now"] * 3 + ["bulk"] * 5
 
+    def test_bulk_fills_up_a_batch_with_interactive_work_only_so_far(self) -> None:
+        waiting = queue(QueueLimits(**{**vars(LIMITS), "mixed_windows": 4}))
+        waiting.admit(audio("bulk", 20, priority=Priority.BULK), now=0)
+        waiting.admit(audio("now", 1), now=0)
+        assert [names(batch) for batch in batches(waiting)] == [
+            ["now", *["bulk"] * 3],
+            ["bulk"] * 8,
+            ["bulk"] * 8,
+            ["bulk"],
+        ]
+
     def test_bulk_gets_its_share_of_full_batches(self) -> None:
         waiting = queue(QueueLimits(**{**vars(LIMITS), "queue_seconds": 10_000}))
         waiting.admit(audio("bulk", 100, priority=Priority.BULK), now=0)
