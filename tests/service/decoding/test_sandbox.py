@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -52,3 +54,23 @@ def test_what_is_left_of_the_sandbox_without_seccomp() -> None:
         *("fork", "kill_its_parent", "kill: api", "read_the_memory_of: api", "read_the_memory_of: fork server"),
     }
     assert {attack for attack in closed if not outcomes[attack].startswith("refused")} == set()
+
+
+def test_an_api_process_without_a_sandbox_says_so_in_a_line() -> None:
+    script = (
+        "import errno, sys\n"
+        "from service.decoding import seccomp\n"
+        "from tests.service.decoding.breakout import PRCTL, forbid\n"
+        "from service.api.server import main\n"
+        "forbid(PRCTL, seccomp.PR_SET_SECCOMP, errno.EINVAL)\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = str(listener.fileno())
+        command = [sys.executable, "-c", script, "--listener", number, "ipc:///nowhere"]
+        done = subprocess.run(
+            command, cwd=ROOT, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == os.EX_CONFIG
+    assert len(done.stderr.splitlines()) == 1
+    assert "ANYSOUND_DECODE_SANDBOX=best-effort" in done.stderr
