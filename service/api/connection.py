@@ -1,5 +1,4 @@
-"""One client's connection: it waits only so long for a request and for its answer to be read, and drops none when the
-server stops."""
+"""The HTTP protocol of one connection: time limits for slow clients, and an orderly end when the server stops."""
 
 from __future__ import annotations
 
@@ -12,23 +11,23 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api.problems import Code, Problem, invalid, respond
 
 HEAD_S = 5.0
-"""How long the first line and the headers of a request may take; uvicorn itself waits for ever."""
+"""Limit on the time that a request's first line and headers take. Uvicorn has none."""
 HEAD_BYTES = 256 << 10
-"""Of the first line and the headers; labels may stand in the query."""
+"""Limit on the size of the first line and the headers. It is high because the query may hold labels."""
 URL_BYTES = 65_535
-"""Of the path and the query; httptools parses no more."""
+"""Limit on the size of path and query. The parser, httptools, has the same."""
 GRACE_S = 5.0
-"""For what follows a request's time: its answer has to be read, the rest of a refused body to come."""
+"""Time after a request's limit in which its client has to read the answer, or to send the rest of a refused body."""
 BODY_BYTES = 256 << 10
-"""Of a body that are handed on together, as long as more comes."""
+"""A body is passed to the application in pieces of about this size."""
 LINGER_S = 1.0
-"""How long a connection without a request stays open once the server stops: one may be on its way."""
+"""Time that an idle connection stays open when the server stops, because a request may be on its way."""
 
 
 class Connection(HttpToolsProtocol):
-    """Uvicorn's protocol with bounds on slow clients, and without its race between an idle client and the end.
+    """Uvicorn's protocol with time limits, and without its race between a new request and the server's end.
 
-    `exchange_s` is how long a request may take from its headers to its answer.
+    `exchange_s` is the time limit from a request's headers to its answer.
     """
 
     head_s = HEAD_S
@@ -62,7 +61,7 @@ class Connection(HttpToolsProtocol):
                 self._arm(self.head_s)
             self._head += len(data)
         super().data_received(data)
-        if self._in_head and self._head > self.head_bytes:  # what came with the headers' end may be a body's begin
+        if self._in_head and self._head > self.head_bytes:  # the last piece may hold the start of the body
             self.transport.abort()
 
     def on_headers_complete(self) -> None:
@@ -124,5 +123,5 @@ class Connection(HttpToolsProtocol):
 
 
 def bounded(exchange_s: float) -> type[Connection]:
-    """Connections for requests that may take so long from their headers to their answer."""
+    """A class of connections whose requests may take `exchange_s` from their headers to their answer."""
     return type("BoundedConnection", (Connection,), {"exchange_s": exchange_s})

@@ -1,4 +1,4 @@
-"""How long a request's answer is of use, and how urgent it is."""
+"""A request's deadline and priority."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Deadline:
-    """When the answer is of no more use, in `time.monotonic()` seconds, and how urgent it is."""
+    """The time at which the answer becomes useless, in `time.monotonic()` seconds, and the priority."""
 
     at: float
     priority: Priority
 
 
 def deadline_of(headers: Headers, settings: Settings) -> Deadline:
-    """From X-Deadline-Ms and X-Priority. Raises Problem where they make no sense."""
+    """From the headers X-Deadline-Ms and X-Priority. Raises Problem if they are not valid."""
     longest_ms = settings.request_timeout_s * 1e3
     try:
         given_ms = float(headers.get("x-deadline-ms", longest_ms))

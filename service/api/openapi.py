@@ -1,4 +1,4 @@
-"""What `/docs` says of the routes whose bodies FastAPI cannot see: three encodings, examples, problems."""
+"""OpenAPI of operations that read their bodies themselves: encodings, examples and problems."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ JSON_EXAMPLES = {
 }
 CLASSIFY: dict[str, Any] = {
     "description": (
-        "One request in three encodings: a form with files, JSON with base64, or the bare recording with the fields "
-        "in the query. A clip that cannot be read gets its own `error`; the others still get scores."
+        "One request in three encodings: a form with files, JSON with base64, or a recording as the body with the "
+        "fields in the query. A clip that cannot be read gets its own `error`; the others still get scores."
     ),
     "parameters": [
         {"name": "X-Deadline-Ms", "in": "header", "schema": {"type": "number", "exclusiveMinimum": 0}},

@@ -36,7 +36,7 @@ BY_CODE = {code.code: code for code in Code}
 
 
 class Problem(Exception):
-    """Ends a request with a problem document. `detail` is for the person who sent the request."""
+    """Ends a request with a problem document. `detail` is written for the person who sent the request."""
 
     def __init__(
         self, code: Code, detail: str, retry_after_s: float | None = None, headers: dict[str, str] | None = None

@@ -1,7 +1,7 @@
 """An API process: uvicorn on the supervisor's listening socket. `python -m service.api.server --help`.
 
-SIGTERM drains in order: readiness says no while requests are still served, each answer closes its connection; then no
-new connection is accepted and what was accepted is finished.
+On SIGTERM the process drains. First /readyz answers 503, requests are still served, and each answer closes its
+connection. Then no new connection is accepted, and the accepted requests are finished.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ log = logging.getLogger("anysound.server")
 
 BEAT_S = 0.5
 SPARE_BYTES = 32 << 20
-"""Of freed memory that the process keeps for the next requests."""
+"""Freed memory that the process keeps for the next requests."""
 NOTICE_S = 5.0
-"""How long a load balancer is given to notice that this process is not ready, at most half of the drain time."""
+"""Time that a load balancer has to notice that this process is not ready; at most half of the drain time."""
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that goes on serving for `notice_s` after SIGTERM. SIGINT skips that, a second one skips the rest too."""
+    """Uvicorn that keeps serving for `notice_s` after SIGTERM. SIGINT stops at once, a second SIGINT drops requests."""
 
     def __init__(self, config: uvicorn.Config, shutdown: Shutdown, notice_s: float) -> None:
         super().__init__(config)
@@ -60,8 +60,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take what the kernel has accepted, then refuse: else those clients would be reset, or wait in the queue that
-        the supervisor's copy of the socket keeps open."""
+        """Accept the connections in the kernel's queue, then refuse new ones.
+
+        Otherwise those clients would be reset, or wait in the queue that the supervisor's copy of the socket keeps open.
+        """
         listeners = [listener.dup() for listener in sockets or []]  # the loop closes those it was given
         for server in self.servers:
             server.close()
@@ -124,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         log.error("%s", error)
         return os.EX_CONFIG
-    gc.freeze()  # what was imported stays: to look through it again and again would hold up the event loop
+    gc.freeze()  # imported modules stay: collecting garbage among them would hold up the event loop
     notice_s = min(NOTICE_S, settings.drain_s / 2)
     config = uvicorn.Config(
         CloseConnections(app, shutdown),
