@@ -62,7 +62,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept the connections in the kernel's queue, then refuse new ones.
 
-        Otherwise those clients would be reset, or wait in the queue that the supervisor's copy of the socket keeps open.
+        Otherwise their clients would be reset, or wait in the queue that the supervisor's copy of the socket keeps.
         """
         listeners = [listener.dup() for listener in sockets or []]  # the loop closes those it was given
         for server in self.servers:
