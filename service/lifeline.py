@@ -1,4 +1,4 @@
-"""The heartbeat socket between the supervisor and a child. Either side sees its end close when the other dies.
+"""The heartbeat socket between the supervisor and a child. When one side dies, the other sees the socket close.
 
 The child also sends a byte at intervals, so that the supervisor can tell a process that hangs from one that works.
 """

@@ -76,13 +76,14 @@ class Settings(BaseSettings):
         None,
         ge=1,
         description="CPU cores to compute on, each with a batch of its own. "
-        "Default: as CPU affinity and cgroup quota allow, at most 16.",
+        "Default: as many as CPU affinity and cgroup quota allow, at most 16.",
     )
     api_processes: int = Field(1, ge=1, le=64, description="Number of processes that answer HTTP.")
     decode_processes: int = Field(2, ge=1, le=64, description="Number of sandboxed decoders per API process.")
     decode_sandbox: Literal["required", "best-effort"] = Field(
         "required",
-        description="required: do not start where the kernel cannot confine decoders. best-effort: start with less.",
+        description="required: do not start if decoders cannot be confined. "
+        "best-effort: confine them as far as the kernel can.",
     )
     api_keys_file: Path | None = Field(
         None, description="File with SHA-256 hashes of API keys, one per line. No key is required if unset."

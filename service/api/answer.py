@@ -31,7 +31,7 @@ class Window(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """A clip that went through."""
+    """A clip that got scores."""
 
     name: str
     duration_s: float
@@ -48,21 +48,21 @@ class Fault(msgspec.Struct):
 
 
 class Failure(msgspec.Struct):
-    """A clip that did not go through."""
+    """A clip that got no scores, and why."""
 
     name: str
     error: Fault
 
 
 class Model(msgspec.Struct):
-    """The checkpoint that was used."""
+    """The checkpoint that made the scores."""
 
     name: str
     fingerprint: str
 
 
 class Answer(msgspec.Struct):
-    """The whole document."""
+    """The whole answer."""
 
     model: Model
     activation: str

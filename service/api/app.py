@@ -67,8 +67,8 @@ def create_app(
 ) -> FastAPI:
     """An application that asks `workers` for embeddings. Raises SettingsError for settings that cannot be used.
 
-    `metrics` is a listening socket for /metrics alone; without it, the route is among the others. `folder` is where the
-    API processes of one service share label sets if there is no Redis.
+    `metrics` is a listening socket that serves only /metrics; without it, the main port has that route. `folder` is
+    where the API processes of one service keep label sets if there is no Redis.
     """
     shutdown = shutdown or Shutdown()
     try:
@@ -129,7 +129,7 @@ def create_app(
                 await stack.enter_async_context(serve_metrics(workers, metrics, shutdown))
             yield
 
-    app = FastAPIOffline(  # /docs has its scripts here: a cluster without internet shows it too
+    app = FastAPIOffline(  # the scripts of /docs are served here, so that it works without internet
         title="anysound",
         summary="Classify any sound with any labels.",
         version=version("anysound"),
@@ -143,7 +143,7 @@ def create_app(
         app.add_api_route("/metrics", metrics_of(workers, shutdown), include_in_schema=False)
     add_models(app, routes.MODELS)
     handle_failures(app, [route for router in (*routes.V1, routes.OPERATIONS) for route in router.routes], settings)
-    # A request meets the one added last first.
+    # The middleware that is added last sees a request first.
     app.add_middleware(ContentEncoding)
     app.add_middleware(Gate, routes=[route for router in routes.V1 for route in router.routes])
     if settings.cors_origins:

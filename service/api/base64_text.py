@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Iterator
 
 SLICE = 1 << 20
-"""Characters decoded at a time: one call for a recording of many megabytes would hold the interpreter for long."""
+"""Characters decoded per call: one call for many megabytes would hold the interpreter's lock for too long."""
 STANDARD = bytes.maketrans(b"-_", b"+/")
 WHITESPACE = b" \t\r\n"
 

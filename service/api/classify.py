@@ -44,11 +44,11 @@ from service.observe.stages import Stages, recording
 from service.offload import off_loop
 
 CLIPS_AT_ONCE = 16
-"""Clips of one request between decoder and embedding."""
+"""Clips of one request that are decoded or embedded at the same time."""
 BRIEF_PROMPTS, BRIEF_SCORES = 64, 256
-"""Up to so many are assembled, or scored, on the event loop."""
+"""Up to this many prompts are assembled, and scores computed, on the event loop; more go to a thread."""
 LABELS_BYTES = 128 << 20
-"""Labels kept as arrays, in each API process."""
+"""Memory for label embeddings kept as arrays, per API process."""
 
 
 def _size(labels: LabelEmbeddings) -> int:
@@ -56,14 +56,14 @@ def _size(labels: LabelEmbeddings) -> int:
 
 
 def _digest(labels: ResolvedLabels, fingerprint: str) -> bytes:
-    """Names the arrays of these labels. Keys of fixed size: the texts of a thousand labels may be 10 MB."""
+    """The key under which the arrays of these labels are kept: a hash, as a thousand labels may be 10 MB of text."""
     prompts = labels.prompts
     content = (prompts.labels, prompts.background) if labels.version is None else (labels.version,)
     return sha256(msgspec.json.encode((fingerprint, prompts.template, content))).digest()
 
 
 class Classifier:
-    """Decodes and embeds clips, embeds labels, and scores the ones against the others.
+    """Decodes and embeds clips, embeds labels, and scores clips against labels.
 
     `max_seconds` of audio and `max_answer_bytes` bound one request.
     """
@@ -138,9 +138,9 @@ class Classifier:
         return [vectors[text] for text in texts]
 
     async def embed_clips(self, clips: Sequence[Clip], deadline: Deadline) -> list[ClipOutcome]:
-        """What became of each clip.
+        """The embeddings of each clip, or why there are none.
 
-        Raises EmbeddingError or TimeoutError for a fault that is no clip's, Problem if every clip failed.
+        Raises EmbeddingError or TimeoutError for a fault that no clip caused, Problem if every clip failed.
         """
         async with self._room(len(clips), deadline) as room:
             return await self._embed_clips(clips, self._bounds(), deadline, room)
@@ -150,14 +150,14 @@ class Classifier:
 
     @asynccontextmanager
     async def _room(self, clips: int, deadline: Deadline) -> AsyncIterator[Reservation]:
-        """Room in the queue for at least one window of each clip: a request that cannot have it is refused before
-        anything is decoded. Raises EmbeddingError."""
+        """Reserve room in the queue for at least one window per clip: a request for which there is no room is refused
+        before anything is decoded. Raises EmbeddingError."""
         async with self._embedder.reserve(clips, deadline=deadline.at, priority=deadline.priority) as room:
             stages.mark("queue")
             yield room
 
     async def _embed_labels(self, labels: ResolvedLabels, deadline: Deadline) -> LabelEmbeddings:
-        """Labels as arrays, kept by their content; registered labels then cost no work on text at all."""
+        """The labels as arrays. They are kept by content, so registered labels cost no work on text the next time."""
         prompts = labels.prompts
         brief = len(prompts.labels) <= BRIEF_PROMPTS
         key = await off_loop(brief, _digest, labels, self._embedder.info.fingerprint)
@@ -175,7 +175,7 @@ class Classifier:
     async def _embed_clips(
         self, clips: Sequence[Clip], bounds: RequestBounds, deadline: Deadline, room: Reservation
     ) -> list[ClipOutcome]:
-        """All clips, up to `CLIPS_AT_ONCE` at a time. Each lets go of its windows when they are embedded."""
+        """Embed all clips, up to `CLIPS_AT_ONCE` at a time. A clip's windows are freed once they are embedded."""
         turn = asyncio.Semaphore(CLIPS_AT_ONCE)
         request = object()
 
@@ -232,7 +232,7 @@ class Classifier:
                 vectors = (await embed(self._embedder.info.fingerprint)).vectors
             else:
                 vectors = await self._recordings.get(decoded.digest, deadline.at, embed)
-                stages.mark("queue")  # behind another request's embedding of the same recording
+                stages.mark("queue")  # while waiting for another request that embeds the same recording
         except RejectedItem:
             return ClipFailure(Code.UNSUPPORTED_AUDIO, "The model cannot embed this clip.")
         return ClipEmbeddings(decoded.starts_s, decoded.window_s, decoded.duration_s, vectors)

@@ -1,4 +1,4 @@
-"""The HTTP protocol of one connection: time limits for slow clients, and an orderly end when the server stops."""
+"""The HTTP protocol of one connection: time limits for slow clients, and an orderly close when the server stops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINGER_S = 1.0
 
 
 class Connection(HttpToolsProtocol):
-    """Uvicorn's protocol with time limits, and without its race between a new request and the server's end.
+    """Uvicorn's protocol with time limits, and without its race between a new request and the server's shutdown.
 
     `exchange_s` is the time limit from a request's headers to its answer.
     """

@@ -1,4 +1,4 @@
-"""What becomes of a clip: embeddings, or a reason why there are none."""
+"""The outcome of embedding a clip: embeddings, or the reason why there are none."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ BY_STATUS = {
 
 
 def handle_failures(app: FastAPI, routes: Sequence[BaseRoute], settings: Settings) -> None:
-    """Answer with a problem document whatever the routes or the framework raise for a client's fault."""
+    """Answer every exception that a client's fault raises, in routes or framework, with a problem document."""
     details = {
         Code.NOT_FOUND: "There is no such route; /docs lists them.",
         Code.METHOD_NOT_ALLOWED: "The route does not take this method.",
@@ -62,7 +62,7 @@ def handle_failures(app: FastAPI, routes: Sequence[BaseRoute], settings: Setting
 
 
 def allowed(scope: Scope, routes: Sequence[BaseRoute]) -> list[str]:
-    """The methods that a path takes. Each is a route of its own, and Starlette names those of the first."""
+    """The methods of a path. Each method is a route of its own, and Starlette would name only the first route's."""
     matching = (route for route in routes if route.matches(scope)[0] is not Match.NONE)
     return sorted({method for route in matching if isinstance(route, Route) for method in route.methods or ()})
 

@@ -16,19 +16,19 @@ from service.api.problems import Code, Problem, invalid
 from service.offload import off_loop
 
 BRIEF_BYTES = 32 << 10
-"""Up to so large a body is read on the event loop."""
+"""Bodies up to this size are parsed on the event loop, larger ones in a thread."""
 BRIEF_JOIN_BYTES = 4 << 20
 MAX_VALUES = 500_000
-"""Numbers, strings, lists and objects in one body. As Python objects each takes some 100 bytes, in JSON as few as 2."""
+"""Numbers, strings, lists and objects in one body. Each takes some 100 bytes in Python, and as few as 2 in JSON."""
 UNION_BRANCHES = ("str", "LabelIn", "list[str]")
-"""Which pydantic puts into the place of a fault."""
+"""Names that pydantic puts into the path of a fault, and that mean nothing to a client."""
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body, which the request does not keep."""
+    """The whole body. The request keeps no copy."""
     chunks = [chunk async for chunk in request.stream()]
     return await off_loop(sum(map(len, chunks)) <= BRIEF_JOIN_BYTES, b"".join, chunks)
 
@@ -45,7 +45,7 @@ class JsonBodies:
     async def read(
         self, request: Request, build: Callable[[dict[str, Any]], T], limit: tuple[str, int] | None = None
     ) -> T:
-        """`build` of the body's members. `limit` is the name of a setting and its bytes.
+        """What `build` makes of the body's members. `limit` is the name of a setting and its value in bytes.
 
         Raises Problem for a body that is not a JSON object within the limit.
         """
@@ -79,7 +79,7 @@ def parse_object(chunks: list[bytes]) -> dict[str, Any]:
 def has_more(body: bytes, values: int) -> bool:
     """Whether JSON text may have more values than that.
 
-    Every value but the first follows a comma, a bracket, or a brace and a key. Those inside of strings are counted as
+    Every value but the first follows a comma, a bracket, or a brace and a key. Those inside strings are counted as
     well, so that text is searched, which is fast, and not parsed.
     """
     for mark in (b",", b"[", b"{"):

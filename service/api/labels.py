@@ -1,4 +1,4 @@
-"""Labels as a client writes them: what is taken, and the prompts that they stand for."""
+"""Labels as a client writes them: their limits, and the prompts that they stand for."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def check_activation(labels: Sequence[Label], activation: Activation, none_of_th
 
 
 def warnings(labels: Sequence[Label]) -> list[str]:
-    """What the client probably did not mean."""
+    """Warnings about labels that the client probably did not mean."""
     if len(labels) == 1 and "," in labels[0].name:
         return [f"{labels[0].name[:100]!r} is one label; repeat the field `labels` for several"]
     return []

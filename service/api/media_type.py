@@ -5,7 +5,7 @@ from __future__ import annotations
 FORM = "multipart/form-data"
 JSON = "application/json"
 RECORDINGS = ("application/octet-stream", "binary/octet-stream", "application/ogg")
-"""Besides `audio/*` and `video/*`."""
+"""Media types of recordings besides `audio/*` and `video/*`."""
 
 
 def media_type(content_type: str) -> str:
@@ -14,5 +14,5 @@ def media_type(content_type: str) -> str:
 
 
 def is_recording(kind: str) -> bool:
-    """Whether such a body is a recording. What it really is, its bytes say."""
+    """Whether the media type names a recording. The bytes decide what it really is."""
     return kind.startswith(("audio/", "video/")) or kind in RECORDINGS

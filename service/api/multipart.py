@@ -1,4 +1,4 @@
-"""`multipart/form-data` (RFC 7578), in memory and within bounds. The middleware counts the body, this the parts."""
+"""`multipart/form-data` (RFC 7578), read in memory. The middleware limits the body, this module its parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.api.problems import invalid
 
 MAX_FIELDS = 20_000
 MAX_TEXT_BYTES = 16 << 20
-"""All text fields together. As Python text they may take four times as much."""
+"""Limit on all text fields together, in bytes. As Python text they may take four times as much."""
 EXTENDED_NAME = re.compile(rb"""filename\*\s*=\s*"?([\w-]+)'[^']*'([^;\s"]+)""", re.IGNORECASE)
 """RFC 5987, which RFC 7578 forbids and clients send."""
 

@@ -55,7 +55,7 @@ def json_request(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of each field of a model. An optional field may be absent; that it may be null is left out."""
+    """The schema of each field of a model. Optional fields are shown as absent or set, never as null."""
     properties: dict[str, Any] = model.model_json_schema(ref_template=REF)["properties"]
     return {name: _present(schema) for name, schema in properties.items()}
 
@@ -125,7 +125,7 @@ JSON_EXAMPLES = {
         "value": {"audio": [{"name": "crow.flac", "data": "ZkxhQw=="}], "labels": ["crow", "dog"]},
     },
     "prompts": {
-        "summary": "Labels with prompts, each for itself, and the open-set score",
+        "summary": "Labels with prompts, independent scores, and the open-set score",
         "value": {
             "audio": [{"data": "ZkxhQw=="}],
             "labels": [

@@ -1,4 +1,4 @@
-"""Whose label sets a request means."""
+"""The owner of the label sets that a request names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.api.middleware.exchange import exchange_of
 
 
 async def owner_of(connection: HTTPConnection) -> str:
-    """The caller that the gate has found, or the owner of shared sets if no key is needed."""
+    """The caller that the gate has identified, or the owner of shared sets if no key is needed."""
     return exchange_of(connection.scope).caller or SHARED
 
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 
 class Code(Enum):
-    """The contract's codes and their status."""
+    """The contract's error codes, each with its HTTP status."""
 
     INVALID_REQUEST = ("invalid_request", 422)
     UNKNOWN_LABEL_SET = ("unknown_label_set", 404)
@@ -50,7 +50,7 @@ class Problem(Exception):
 
 
 def invalid(detail: str) -> Problem:
-    """The request itself is at fault."""
+    """The problem of a request that is itself at fault."""
     return Problem(Code.INVALID_REQUEST, detail)
 
 

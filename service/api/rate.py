@@ -11,7 +11,7 @@ from service.cache.lru import Lru
 from service.cache.redis_link import PREFIX, RedisFailed, RedisLink
 
 MAX_BUCKETS = 10_000
-"""Kept in a process; the least recently used goes first."""
+"""Buckets kept per process; the least recently used are dropped first."""
 LONGEST_S = 365 * 86_400
 """How long Redis keeps a bucket that fills very slowly."""
 
@@ -77,5 +77,5 @@ class SharedBuckets:
         except RedisFailed:
             return await self._own.take(key)
         seconds = float(wait_s)
-        # Only a bucket that somebody tampered with can be without a number, or be emptier than empty.
+        # Only a bucket that somebody has edited in Redis can hold no number or too large a wait.
         return seconds if 0 <= seconds <= 1 / self._rate.per_s + 1 else await self._own.take(key)

@@ -1,4 +1,4 @@
-"""How much audio one request may have, and how large its answer may become. Checked while its clips are decoded."""
+"""Limits on the audio of one request and on the size of its answer, checked while its clips are decoded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from service.api.problems import Code, Problem, invalid
 
 SCORE_BYTES = 80
-"""One row of an answer without the label's name."""
+"""Approximate size of one row of an answer, without the label's name."""
 
 
 class RequestBounds:
@@ -23,14 +23,14 @@ class RequestBounds:
         self._window_bytes = 0
 
     def answer(self, clips: int, names: Sequence[str], top_k: int | None, timeline: bool) -> None:
-        """Before anything is decoded: the rows that the answer will have at least."""
+        """Count the rows that the answer will have at least. Called before anything is decoded."""
         sizes = sorted((len(msgspec.json.encode(name)) for name in names), reverse=True)[:top_k]
         rows_bytes = sum(sizes) + len(sizes) * SCORE_BYTES
         self._window_bytes = rows_bytes if timeline else 0
         self._add(clips * rows_bytes)
 
     def decoded(self, seconds: float, windows: int) -> None:
-        """One more clip."""
+        """Count a decoded clip of `windows` windows."""
         self._seconds += seconds
         if self._seconds > self._max_seconds:
             detail = f"The clips of a request may have {self._max_seconds:g} s of audio together; these have more."

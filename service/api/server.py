@@ -64,12 +64,12 @@ class Server(uvicorn.Server):
 
         Otherwise their clients would be reset, or wait in the queue that the supervisor's copy of the socket keeps.
         """
-        listeners = [listener.dup() for listener in sockets or []]  # the loop closes those it was given
+        listeners = [listener.dup() for listener in sockets or []]  # connections that the loop has are closed by it
         for server in self.servers:
             server.close()
         for listener in listeners:
             clients = []
-            with contextlib.suppress(OSError):  # until nobody is left, or another API process was first
+            with contextlib.suppress(OSError):  # until the queue is empty or another API process has taken the rest
                 while True:
                     clients.append(listener.accept()[0])
             with contextlib.suppress(OSError):
@@ -94,7 +94,7 @@ class Server(uvicorn.Server):
 
 
 async def beat(heartbeat: socket.socket) -> None:
-    """Tell the supervisor that the event loop turns; end with the supervisor."""
+    """Tell the supervisor that the event loop runs; stop when the supervisor has ended."""
     while True:
         if lifeline.heard(heartbeat) is None:
             os._exit(1)

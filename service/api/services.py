@@ -36,7 +36,7 @@ class WorkerConnection(Embedder, Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """`buckets` is None if keys may ask as often as they like."""
+    """`buckets` is None if there is no rate limit."""
 
     settings: Settings
     keys: Keys
@@ -50,7 +50,7 @@ class Services:
 
 
 async def services_of(connection: HTTPConnection) -> Services:
-    """Those that the application's lifespan has started."""
+    """The services that the application's lifespan has started."""
     services: Services = connection.app.state.services
     return services
 

@@ -1,4 +1,4 @@
-"""The workers' counters as metrics. They come with the workers' beats, the same in every API process."""
+"""The workers' counters as metrics. They arrive with the workers' heartbeats, so every API process reports the same."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Breaker:
         self._first_s = first_s
         self._longest_s = longest_s
         self.era = 0
-        """How often it has closed again. Failures of questions asked in an earlier era do not count."""
+        """How often the breaker has closed again. Failures of questions from an earlier era do not count."""
         self._in_a_row = 0
         self._probing: asyncio.Task[None] | None = None
 

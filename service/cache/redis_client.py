@@ -1,4 +1,4 @@
-"""A Redis client from a URL. Everything that can be wrong with the URL and its options is found before it is used."""
+"""A Redis client from a URL. The URL and its options are checked completely before the first connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 CONNECT_S = 1.0
 CONNECTIONS = 16
 LEAST = {"db": 0, "health_check_interval": 0, "max_connections": 1, "socket_connect_timeout": 0.01}
-"""Options with a number, and its smallest value."""
+"""Options that take a number, and the smallest allowed value of each."""
 OPTIONS = {*LEAST, "client_name", "socket_keepalive"}
 TLS_OPTIONS = {
     *("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_check_hostname"),

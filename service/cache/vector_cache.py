@@ -22,7 +22,7 @@ K = TypeVar("K", bound=Hashable)
 Compute = Callable[[list[K]], Awaitable[Sequence[Embeddings]]]
 
 PART = 256
-"""Keys of one question to Redis. The event loop serves others between two parts."""
+"""Keys per question to Redis; the event loop serves other requests between two questions."""
 WRITES, WRITE_BYTES = 64, 32 << 20
 """Writes that may wait for Redis at once, and their values; further ones are dropped."""
 FLUSH_S = 5.0
@@ -88,7 +88,7 @@ class VectorCache(Generic[K]):
             self._count("l1", "miss", len(missing))
             failures = await self._join(missing, dim, compute, found)
             if failures:
-                # Those flights had another caller's deadline and reservation. Try again with this caller's.
+                # Those flights had the deadline and reservation of another caller. Try again with this caller's own.
                 failures = await self._join(list(failures), dim, compute, found)
             while failures:
                 for error in failures.values():
@@ -165,7 +165,7 @@ class VectorCache(Generic[K]):
             self._forget(flight)
 
     def _abandon(self, flight: Flight[K]) -> None:
-        self._forget(flight)  # first, so that nobody joins a flight that is being cancelled
+        self._forget(flight)  # forgotten first, so that nobody joins a flight that is being cancelled
         if flight.task is not None:
             flight.task.cancel()
 

@@ -46,7 +46,7 @@ def decode(data: memoryview, shape: Shape, limits: Limits) -> Samples:
 
 
 def serve(channel: socket.socket, clip: SharedMemory, windows: SharedMemory, function: Decode) -> None:
-    """A decoder's life: a message names a clip in shared memory, the answer windows in shared memory."""
+    """Decode clips until the channel closes. Messages hold sizes and options; audio is in shared memory."""
     while message := channel.recv(MESSAGE_BYTES):
         asked = json.loads(message)
         _allow_cpu(asked["cpu_s"])
@@ -70,7 +70,7 @@ def serve(channel: socket.socket, clip: SharedMemory, windows: SharedMemory, fun
 
 
 def _allow_cpu(seconds: int) -> None:
-    """Let this process run for `seconds` more of processor time."""
+    """Let this process use `seconds` more of CPU time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime) + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
@@ -84,11 +84,11 @@ def _warm_up() -> None:
                 importlib.import_module(module.name)
     silence = np.zeros((64, 2), np.float32)
     files = []
-    for kind in ("WAV", "FLAC"):  # from its bytes, by libsndfile
+    for kind in ("WAV", "FLAC"):  # libsndfile reads it from its bytes
         files.append(io.BytesIO())
         soundfile.write(files[-1], silence, 8_000, format=kind)
     files.append(io.BytesIO())
-    with av.open(files[-1], "w", format="avi") as container:  # by FFmpeg
+    with av.open(files[-1], "w", format="avi") as container:  # FFmpeg reads it
         stream = container.add_stream("pcm_s16le", rate=8_000)
         stream.layout = "mono"
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 64), np.int16), layout="mono")
@@ -106,7 +106,7 @@ def _become_decoder(descriptors: list[int], function: Decode, mode: sandbox.Mode
     """Never returns."""
     try:
         channel, clip, windows = descriptors
-        # Its standard streams would be a way into the log.
+        # Through its standard streams it could write to the log.
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory(SPARE_BYTES)
     yield_to_others()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps decoders
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the kernel reaps decoders that have ended
     _warm_up()
     sandbox.prepare()
     gc.collect()

@@ -28,7 +28,7 @@ from service.offload import off_loop
 log = logging.getLogger("anysound.decoding")
 
 BRIEF_BYTES = 1 << 20
-"""Copied, and hashed, on the event loop."""
+"""Windows up to this size are copied and hashed on the event loop."""
 START_S = 10.0
 
 
@@ -37,10 +37,10 @@ class DecoderDied(Exception):
 
 
 class Decoder:
-    """A process that has one clip at a time. Constructing one blocks and raises OSError where there can be none."""
+    """A process that decodes one clip at a time. The constructor blocks; it raises OSError if no process can start."""
 
     def __init__(self, forks: ForkServer) -> None:
-        # Packets: a message is read whole or not at all, whatever a decoder that was taken over sends.
+        # Packets: a message is read whole or not at all, whatever a compromised decoder sends.
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         opened: list[SharedMemory] = []
         try:
@@ -80,7 +80,7 @@ class Decoder:
             message = b""
         expected = self._answer is not None and not self._answer.done()
         if not message or not expected:
-            # It ended, or sends without being asked, which could pass for the answer on the next clip.
+            # It has ended, or it sends unasked, which could be taken for the answer on the next clip.
             self.spoiled = True
             self._silence()
             self.on_spoiled()
@@ -97,7 +97,7 @@ class Decoder:
         self._wall_s = wall_s
         await off_loop(len(data) <= BRIEF_BYTES, self._put, data)
         self._windows.grow(most_windows(shape, limits) * shape.window * 4)
-        # An answer has to repeat it: one that was sent before the question does not pass.
+        # The answer has to repeat this number, so an answer that was sent before the question is not accepted.
         token = secrets.token_hex(8)
         asked = {
             "token": token,
@@ -153,7 +153,7 @@ class Decoder:
         return answer
 
     def hurry(self, seconds: float) -> None:
-        """Nobody waits for the clip any more: give it `seconds` at most."""
+        """Nobody waits for the clip any more: give the decoder at most `seconds` to finish it."""
         self._wall_s = min(self._wall_s, seconds)
         if self._timeout is not None:
             end = asyncio.get_running_loop().time() + seconds
@@ -164,8 +164,8 @@ class Decoder:
         self._clip.map(len(data))[:] = data
 
     def _take(self, size: int, digests: bool) -> tuple[Samples, str]:
-        """The windows, copied, and their SHA-256: a decoder that was taken over could change the shared memory
-        afterwards, or name another clip's embeddings."""
+        """A copy of the windows, and the SHA-256 of the copy: a compromised decoder could change the shared memory
+        afterwards, or give the digest of another clip."""
         windows = np.frombuffer(self._windows.map(size), np.float32).copy()
         return windows, sha256(windows.data).hexdigest() if digests else ""
 

@@ -19,7 +19,7 @@ ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "L
 
 
 class ForkServer:
-    """Starts decoders in milliseconds. Thread-safe; its calls block. Started again when it has died."""
+    """Starts decoders in milliseconds. Thread-safe; its calls block. The process is restarted when it has died."""
 
     def __init__(self, function: Decode, mode: Mode) -> None:
         self._function = f"{function.__module__}:{function.__qualname__}"

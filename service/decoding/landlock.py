@@ -13,7 +13,7 @@ CREATE_RULESET, RESTRICT_SELF = 444, 446
 """System call numbers, the same on every architecture."""
 CREATE_RULESET_VERSION = 1
 FILES = {1: 13, 2: 14, 3: 15, 5: 16}
-"""Number of file access rights, by the version of the interface that brought the last of them."""
+"""Number of file access rights, by the version of the interface that added the last of them."""
 BIND_AND_CONNECT_TCP = 0b11
 ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
 
@@ -22,7 +22,7 @@ libc = ctypes.CDLL(None)
 
 
 def version() -> int:
-    """Of the interface that this kernel has; less than 1 where it has none."""
+    """Version of Landlock's interface in this kernel; less than 1 where there is none."""
     found: int = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), CREATE_RULESET_VERSION)
     return found
 

@@ -1,7 +1,7 @@
 """A pool of sandboxed processes that turn recordings into windows.
 
 A decoder that crashes, hangs or runs out of memory costs the clip it had: it is killed and replaced. Each is confined
-(`service.decoding.sandbox`) and bounded in memory and processor time.
+(`service.decoding.sandbox`) and bounded in memory and CPU time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ log = logging.getLogger("anysound.decoding")
 CPU_S = 20
 WALL_S = 30.0
 ABANDONED_S = 0.1
-"""What a clip that nobody waits for any more may still take: most end within, and a new decoder costs as much."""
+"""Time left for a clip that nobody waits for any more: most end within it, and a new decoder costs as much."""
 CLIPS_EACH = 1_000
-"""A decoder is replaced after so many clips: one that a clip took over does not stay for ever."""
+"""A decoder is replaced after this many clips, so that a compromised one does not stay for ever."""
 WAITING_CLIPS = 4_096
 WINDOWS_BYTES = 256 << 20
-"""Decoded windows that the pool's callers hold. Each decoder may add one clip to it."""
+"""Limit on decoded windows that the pool's callers hold. Each decoder may exceed it by one clip."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 EMPTY_S = 10.0
 """Without any decoder for this long, the process counts as dead."""
@@ -40,7 +40,7 @@ SOON_S = 1.0
 
 
 class DecodersBusy(Exception):
-    """The clip was not decoded, and may be after `retry_after_s`."""
+    """The clip was not decoded; a retry after `retry_after_s` may succeed."""
 
     def __init__(self, detail: str, retry_after_s: float) -> None:
         super().__init__(detail)
@@ -113,7 +113,7 @@ class DecodePool:
 
     @property
     def alive(self) -> bool:
-        """False where there has been no decoder for so long that the process had better be started again."""
+        """False where there has been no decoder for so long that the process should be restarted."""
         return self._empty_s() < EMPTY_S
 
     def _empty_s(self) -> float:
@@ -159,7 +159,7 @@ class DecodePool:
             decoder = await self._replacement()
 
     async def _serve_one(self, decoder: Decoder) -> bool:
-        """The next clip. False where the decoder has to be replaced. Nothing here outlives it: it has the windows."""
+        """Decode the next clip. False where the decoder has to be replaced. No variable keeps the windows alive."""
         clip = await self._next(decoder)
         return clip is not None and await self._decode(decoder, clip)
 
@@ -182,7 +182,7 @@ class DecodePool:
             decoder.on_spoiled = lambda: None
 
     async def _decode(self, decoder: Decoder, clip: Clip) -> bool:
-        """Answer a clip. False where the decoder has to be replaced."""
+        """Decode a clip and answer its caller. False where the decoder has to be replaced."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._running[clip] = decoder
@@ -226,7 +226,7 @@ class DecodePool:
         weakref.finalize(decoded.windows if decoded.windows.base is None else decoded.windows.base, let_go)
 
     async def _replacement(self) -> Decoder:
-        """Another decoder, tried for again and again: processes and descriptors may be used up for a while."""
+        """A new decoder, retried until there is one: processes and descriptors may be exhausted for a while."""
         backoff_s = FIRST_BACKOFF_S
         while True:
             try:
@@ -256,6 +256,6 @@ class DecodePool:
 
 
 def fail(clip: Clip, error: AudioError) -> None:
-    """The caller may be gone."""
+    """Pass an error to a caller, who may be gone."""
     if not clip.answer.done():
         clip.answer.set_exception(error)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from service.decoding.shape import Decoded, Shape
 
 BULK_TURN = 8
-"""While interactive clips wait, every so many clips taken is a bulk one."""
+"""While interactive clips wait, one in this many clips taken is a bulk clip."""
 
 
 class QueueFull(Exception):
-    """As many clips wait for a decoder as may."""
+    """The limit on waiting clips is reached."""
 
 
 @dataclass(eq=False)
@@ -69,8 +69,8 @@ class _Lane:
 class ClipQueue:
     """A bounded queue of clips for `decoders` processes.
 
-    Bulk clips never occupy the last decoder, so that an interactive clip does not wait for a long bulk one to end; with
-    one decoder they have to. They may fill half of the queue.
+    Bulk clips never occupy the last decoder, so that an interactive clip does not wait for a long bulk one to end; a
+    single decoder takes both. Bulk clips may fill half of the queue.
     """
 
     def __init__(self, decoders: int, bound: int) -> None:

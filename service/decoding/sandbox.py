@@ -46,7 +46,7 @@ def check(mode: Mode) -> None:
 
 
 def prepare() -> None:
-    """Called by the process that forks decoders: give up what its children inherit as given up."""
+    """Called by the process that forks decoders: give up what stays given up in its children."""
     # If memory runs out, a decoder goes first: it costs a clip, the API process would cost every request.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -75,6 +75,6 @@ def enter(mode: Mode) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Drop all of them, also those that a user namespace of one's own gives."""
+    """Drop all capabilities, also those that this process has in its own user namespace."""
     header = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
     libc.capset(header, bytes(24))

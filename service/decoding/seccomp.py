@@ -62,10 +62,10 @@ CALLS = {
     # Python's mmap keeps a duplicate of the descriptor.
     "fcntl": Call(72, 25, (Argument(1, fcntl.F_DUPFD_CLOEXEC),)),
     "close": Call(3, 57),
-    # Processor time: the limit on each clip
+    # CPU time: the limit on each clip
     "prlimit64": Call(302, 261, (ITSELF, Argument(1, resource.RLIMIT_CPU))),
     "getrusage": Call(98, 165),
-    # Clocks and chance
+    # Clocks and random numbers
     "clock_gettime": Call(228, 113),
     "gettimeofday": Call(96, 169),
     "getrandom": Call(318, 278),

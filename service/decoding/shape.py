@@ -1,4 +1,4 @@
-"""How the model wants a clip, and what becomes of one."""
+"""The form of audio that the model takes, and a clip decoded to it."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class AdmissionCache:
         self.refusals[priority] = Refusal(now + min(retry_after_s, LONGEST_S), deadline - now + retry_after_s)
 
     def check(self, priority: Priority, deadline: float, now: float) -> None:
-        """Raises Overloaded for a request that a worker would refuse. What interactive work is refused, bulk work is
-        refused too."""
+        """Raises Overloaded for a request that a worker would refuse. A refusal of interactive work
+        applies to bulk work too."""
         for each in {priority, Priority.INTERACTIVE}:
             refusal = self.refusals.get(each)
             if refusal is not None and now < refusal.until and deadline - now < refusal.needed_s:

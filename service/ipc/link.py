@@ -128,7 +128,7 @@ class Link:
         raise _failure(answer)
 
     def tell(self, message: Message) -> None:
-        """Send a message that has no answer. A worker that is not connected has forgotten what it is about."""
+        """Send a message that has no answer. A worker that is not connected gets nothing: it has dropped the work."""
         with contextlib.suppress(WorkerUnavailable):
             self._send(message)
 

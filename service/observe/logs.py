@@ -15,7 +15,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 @contextmanager
 def of_request(request_id: str) -> Iterator[None]:
-    """Log lines written inside carry this request's id."""
+    """Log lines written inside the block carry this request's id."""
     token = REQUEST_ID.set(request_id)
     try:
         yield

@@ -17,7 +17,7 @@ from service.observe.shared_counts import FOLDER_VARIABLE
 shared_counts.attach()
 
 STAGES = ("upload", "decode", "queue", "audio_embed", "text_embed", "cache", "score")
-# 0.25 s, the latency objective, has to be an edge.
+# 0.25 s, the latency objective, has to be a bucket's bound.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 REGISTRY = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""Where a request's time goes. Server-Timing, the metrics, the traces and the log lines all read it."""
+"""The stages of a request and their durations, as Server-Timing, metrics, traces and log lines report them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stages:
         self._marks: list[tuple[str, float]] = []
 
     def mark(self, stage: str, at: float | None = None) -> None:
-        """`stage` ends now, or ended at `at`."""
+        """End `stage`, now or at `at`."""
         self.ended = max(self.ended, time.perf_counter() if at is None else at)
         self._marks.append((stage, self.ended))
 
@@ -54,7 +54,7 @@ def recording(path: Stages) -> Iterator[Stages]:
 
 
 def mark(stage: str, at: float | None = None) -> None:
-    """`stage` of the path that is being recorded ends now, or ended at `at`."""
+    """End `stage` of the path that is being recorded, now or at `at`."""
     if (path := _PATH.get()) is not None:
         path.mark(stage, at)
 

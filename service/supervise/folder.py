@@ -84,7 +84,7 @@ def _locked(place: Path) -> tuple[Path, int]:
 def sweep(place: Path) -> None:
     """Remove this user's directories in `place` whose service is gone."""
     for folder in place.glob(f"{NAME}*"):
-        with contextlib.suppress(OSError):  # somebody else's, or in use
+        with contextlib.suppress(OSError):  # it belongs to another user or is in use
             if folder.lstat().st_uid != os.geteuid() or not stat.S_ISDIR(folder.lstat().st_mode):
                 continue
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -73,7 +73,7 @@ class Child:
             pass_fds=(childs.fileno(), *self.inherited),
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
-            process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
+            process_group=0,  # so that a terminal's Ctrl-C reaches the supervisor alone
         )
         childs.close()
         self.heartbeat, self.started, self.heard, self.ready = ours, now, now, False
@@ -94,7 +94,7 @@ class Child:
         return status
 
     def schedule(self, now: float) -> None:
-        """Set when to start again: at once after a steady life, with growing delays in a crash loop."""
+        """Set the time of the restart: at once after a long run, with growing delays in a crash loop."""
         steady = self.ready and now - self.started > STEADY_S
         self.backoff_s = FIRST_BACKOFF_S if steady or not self.backoff_s else min(2 * self.backoff_s, LAST_BACKOFF_S)
         self.due = now + self.backoff_s
@@ -158,7 +158,7 @@ class Supervisor:
         def note(number: int, _: FrameType | None) -> None:
             self._signals.append(signal.Signals(number))
 
-        if threading.current_thread() is not threading.main_thread():  # only that one receives signals
+        if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
             yield selectors.DefaultSelector()
             return
         reader, writer = socket.socketpair()

@@ -1,13 +1,13 @@
-"""How long a worker may take to start, by the size of its model."""
+"""The time limit on starting a worker, which grows with the size of its model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 BASE_S = 120.0
-"""For imports, warm-up and measurements on a slow, busy machine."""
+"""Time for imports, warm-up and measurements on a slow, busy machine."""
 CPU_BYTES_PER_S = 4 << 20
-"""Of weights: reading them from slow storage, and a longer warm-up of larger models."""
+"""Size of the checkpoint per second of further time, for slow storage and the longer warm-up of larger models."""
 GPU_BYTES_PER_S = 16 << 20
 
 

@@ -94,7 +94,7 @@ class BatchQueue:
         if (room := self._reserved.pop(group, None)) is not None:
             self._reserved_seconds[room.priority] -= room.seconds
         if not self._reserved:
-            self._reserved_seconds = dict.fromkeys(Priority, 0.0)  # what rounding left
+            self._reserved_seconds = dict.fromkeys(Priority, 0.0)  # a remainder of rounding
 
     def _keep(self, group: Hashable, room: ReservedRoom) -> None:
         self._reserved[group] = room
@@ -131,7 +131,7 @@ class BatchQueue:
             until_it_fits = self.estimate.queue_s(kind, min(excess, others))
             raise Refused("the queue is full", self.estimate.running_s(now) + until_it_fits)
         if others <= 1e-6 and self.estimate.idle and now < deadline:
-            return  # an idle device tries: only that can correct an estimate that is too high
+            return  # An idle device tries anyway: only a new batch can correct an estimate that is too high.
         if now + self._longest_wait_s(kind, priority, total, now) <= deadline:
             return
         late = now + self.wait_s(kind, priority, total, now, group) - deadline
@@ -161,7 +161,7 @@ class BatchQueue:
         return ahead + self._bulk_beside(kind, ahead + cost)
 
     def _all_ahead(self, kind: Kind, priority: Priority, cost: float = 0.0) -> float:
-        """Cost of this kind that goes before all work of the same priority is done, `cost` more of it included."""
+        """Cost of this kind that is served until all work of the same priority is done, `cost` more of it included."""
         waiting = self.waiting(kind, priority)
         if priority is Priority.BULK:
             return waiting + self.waiting(kind, Priority.INTERACTIVE)

@@ -1,7 +1,7 @@
 """The compute threads: they take batches from the queue and run the model, so the device never waits for a socket.
 
 There are as many as the engine has streams: two on a GPU, where one batch is copied while the other is computed, and
-one per core on a CPU. There, a thread more runs nothing but prompts and one of the others nothing but audio, so that
+one per core on a CPU. On a CPU one further thread runs only prompts, and one of the others only audio, so that
 neither kind waits for a batch of the other.
 """
 
@@ -59,7 +59,7 @@ EITHER = tuple(Kind)
 
 
 def kinds_of_threads(streams: int, device: str) -> list[Collection[Kind]]:
-    """What each compute thread runs."""
+    """The kinds of work that each compute thread runs."""
     if device != "cpu":
         return [EITHER] * streams
     return [(Kind.AUDIO,), *[EITHER] * (streams - 1), (Kind.TEXT,)]

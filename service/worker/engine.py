@@ -36,7 +36,7 @@ CPU_MIXED_BATCH = 4
 (docs/performance.md), and the interactive ones wait for all of them."""
 GPU_BATCH = 64
 GPU_STREAMS = 2
-"""One batch is copied while another one is computed."""
+"""Batches at the same time on a GPU: one is copied while the other is computed."""
 
 TRIALS = 5
 

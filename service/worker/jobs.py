@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service.ipc.embedding import Vectors
 
 Key = tuple[bytes, int]
-"""The client, and its number for the job."""
+"""Key of a job: the client, and the client's number for it."""
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Job:
         return self.client, self.id
 
     def put(self, index: int, vector: Vectors) -> bool:
-        """Store the embedding [d] of one item. Whether the job is complete."""
+        """Store the embedding [d] of one item. Returns whether the job is complete."""
         self.vectors[index] = vector
         self.left -= 1
         return self.left == 0

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from service.worker.requests import Item, Request
 
 NEW_TURNS = 3
-"""After so many turns of new groups, one of the others has a turn: they are slowed down, never starved."""
+"""After this many turns of new groups, an older group has a turn: older groups are slowed down, never starved."""
 
 
 @dataclass(slots=True)
 class Group:
-    """Requests of one caller, first come first served. `turn` is the cost that the present turn has taken."""
+    """Requests of one caller, first come, first served. `turn` is the cost of the current turn so far."""
 
     key: Hashable
     requests: OrderedDict[Hashable, Request] = field(default_factory=OrderedDict)
@@ -116,7 +116,7 @@ class Lane:
     def _drop(self, group: Group, request: Request) -> None:
         del self.requests[request.id], group.requests[request.id]
         if not group.requests:
-            group.cost = 0.0  # what rounding left
+            group.cost = 0.0  # a remainder of rounding
         if not self.requests:
             self.cost = 0.0
 

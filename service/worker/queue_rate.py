@@ -1,4 +1,4 @@
-"""How fast the device works off the queue: a line fitted through the durations of the last batches."""
+"""How fast the device works off the queue: a line fitted to the durations of the last batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for the device: requests, their items, and the batches made of them."""
+"""The work of the queue: requests, their items, and the batches made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long work has to wait: what the device runs now, and how fast it works off what is ahead."""
+"""How long work has to wait, from the batches that run now and the measured time of earlier batches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from service.worker.queue_rate import QueueRate
 from service.worker.requests import Batch, Kind
 
 TEXT_BATCH_S = 0.1
-"""How long a batch of prompts may take, since the next prompt waits for it."""
+"""Target duration of a batch of prompts: the next prompt waits for it."""
 TEXT_BATCHES = 8
-"""How many of the last batches of prompts say how many fit into that time."""
+"""Number of recent batches of prompts from which the next batch's size is derived."""
 
 
 @dataclass(frozen=True)

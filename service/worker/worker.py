@@ -132,7 +132,7 @@ class Worker:
     # What API processes send
 
     def _receive_all(self) -> None:
-        for _ in range(64):  # then finished batches are answered
+        for _ in range(64):  # finished batches are answered next
             try:
                 client, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:

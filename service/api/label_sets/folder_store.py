@@ -17,7 +17,7 @@ from service.api.label_sets.store import StoreFailed, check_change
 
 OWNER = "owner-"
 LOCK_S = 2.0
-"""How long a change waits for those of other processes. One that is stopped may hold the lock for ever."""
+"""How long a change waits for another process's change: a process that was stopped may hold the lock for ever."""
 
 
 class FolderStore:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from model.prompts import Label, check_template
 
 LABEL_OVERHEAD_BYTES = 300
-"""Of the objects that hold a label's strings."""
+"""Memory of the Python objects of one label, beside its text."""
 SUMMARY = re.compile(r'("[0-9a-f]{32}") (\d{1,9}) (\d{1,12})')
 
 
@@ -40,7 +40,7 @@ class LabelSet:
 
     @cached_property
     def memory_bytes(self) -> int:
-        """What the set takes in memory, about."""
+        """Approximate memory that the set takes."""
         texts = [text for label in self.labels for text in (label.name, *label.prompts, *label.negative_prompts)]
         return sum(map(sys.getsizeof, texts)) + LABEL_OVERHEAD_BYTES * len(self.labels)
 
@@ -57,7 +57,7 @@ class LabelSet:
             raise ValueError("a label set without labels")
         if label_set.template is not None:
             check_template(label_set.template)
-        vars(label_set)["etag"] = _etag(document)  # so that the document is not written again for it
+        vars(label_set)["etag"] = _etag(document)  # kept, so that reading it does not write the document again
         return label_set
 
 

@@ -15,7 +15,7 @@ from service.api.label_sets.store import StoreFailed, check_change
 from service.cache.redis_link import PATIENT_S, PREFIX, RedisFailed, RedisLink
 
 TRIES = 100
-"""How often a change is tried while others change the same set."""
+"""Attempts at a change while other processes change the same set."""
 CHANGED, DONE, OVER = range(3)
 
 

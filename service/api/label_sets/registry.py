@@ -18,14 +18,14 @@ log = logging.getLogger("anysound.label_sets")
 
 COPIES_BYTES = 64 << 20
 FOLLOW_S = 5.0
-"""How often a process copies sets that have changed: while the store is away it serves its copies."""
+"""How often a process refreshes its copies of sets: it serves them while the store is away."""
 RETRY_S = 2.0
 BRIEF_TEXTS, BRIEF_BYTES = 100, 10_000
 """Sets up to this size are written and read on the event loop."""
 
 
 class BadDocument(StoreFailed):
-    """What is stored in the place of a label set is not one."""
+    """What is stored under the name of a label set is not a label set."""
 
 
 class LabelSets:
@@ -85,7 +85,7 @@ class LabelSets:
         await self._change(SetName(owner, id), None, condition)
 
     async def summaries(self, owner: str) -> list[tuple[SetName, Summary]]:
-        """Of the caller's sets and the shared ones that no set of its own hides, in the order of their ids.
+        """The summaries of the caller's sets, and of shared sets whose id it does not use itself, ordered by id.
 
         Raises Problem.
         """

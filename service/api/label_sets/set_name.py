@@ -1,4 +1,4 @@
-"""Which label set: whose it is, and its id."""
+"""The name of a label set: its owner and its id."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ class SetName:
 
 
 def readable(owner: str, id: str) -> list[SetName]:
-    """The sets that a caller can mean by an id: its own, then the shared one. None for an id that no set can have."""
+    """The sets that an id may name for a caller: its own, then the shared one. Empty for an id that no set can have."""
     return [SetName(each, id) for each in dict.fromkeys((owner, SHARED))] if ID.fullmatch(id) else []

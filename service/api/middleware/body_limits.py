@@ -1,4 +1,4 @@
-"""How large one request body may be, and all bodies and answers together."""
+"""Limits on the size of one request body, and of all bodies and answers in memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from service.api.problems import Code, Problem, respond
 from service.observe.metrics import REJECTED
 
 RETRY_S = 1
-"""When to come back while too many bodies are in memory. They are released when their requests end."""
+"""Retry-After while too many bodies are in memory: bodies are freed when their requests end."""
 SMALL_ANSWER_BYTES = 64 << 10
-"""Smaller answers are not counted."""
+"""Answers below this size are not counted."""
 FULL = Problem(Code.OVERLOADED, "The service holds as many bytes of requests and answers as it may.", RETRY_S)
 
 
@@ -74,7 +74,7 @@ class BodyLimits:
 
 
 class _Answer:
-    """A large answer is held until its client has read it. One that would be too much is replaced by a 503."""
+    """Sends an answer. A large one counts as held until its client has read it; above the limit it becomes a 503."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, held: HeldBytes) -> None:
         self._scope = scope

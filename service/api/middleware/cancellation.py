@@ -51,7 +51,7 @@ class _Request:
 
     async def receive(self) -> Message:
         if self._body_ended.is_set():
-            await asyncio.Event().wait()  # `_gone` hears the client leave, and `run` cancels this
+            await asyncio.Event().wait()  # `_gone` notices that the client has left, and `run` cancels this
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             self._body_ended.set()

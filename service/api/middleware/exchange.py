@@ -18,7 +18,7 @@ HARMLESS_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 CLIENT_LEFT = 499
 UNREPORTED = {"/livez", "/readyz", "/startupz", "/metrics"}
-"""Routes that are asked every few seconds: they are counted, and neither logged nor traced."""
+"""Routes that are polled every few seconds: their requests are counted, but neither logged nor traced."""
 
 
 class Exchange:
@@ -36,7 +36,7 @@ class Exchange:
 
     @property
     def status(self) -> int:
-        """Of the answer; `CLIENT_LEFT` if the client left before there was one."""
+        """Status of the answer; `CLIENT_LEFT` if the client left before there was one."""
         return self.answer_status or CLIENT_LEFT
 
     @property
@@ -52,7 +52,7 @@ class Exchange:
 
     @property
     def reported(self) -> bool:
-        """Whether the log and the traces mention it."""
+        """Whether the request is logged and traced."""
         return self.route not in UNREPORTED
 
     @property

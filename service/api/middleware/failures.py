@@ -15,7 +15,7 @@ log = logging.getLogger("anysound.access")
 
 
 class Failures:
-    """ASGI middleware: a client never sees an exception, and a client that has left gets nothing."""
+    """ASGI middleware: turns an exception into a problem document; a client that has left gets no answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -18,7 +18,7 @@ OWN_SCRIPTS = "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'"
 
 
 class SecurityHeaders:
-    """ASGI middleware: sets what the application has not set itself."""
+    """ASGI middleware: sets the headers that the application has not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -8,4 +8,4 @@ from service.api.routes import classify, embeddings, label_sets, model, probes
 V1 = (classify.router, embeddings.router, label_sets.router, model.router)
 OPERATIONS = probes.router
 MODELS = (LabelIn, embeddings.EmbeddingsIn, label_sets.LabelSetIn)
-"""Those that operations refer to in their documentation."""
+"""Models that the documentation of operations refers to."""

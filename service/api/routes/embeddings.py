@@ -98,7 +98,7 @@ def build(members: dict[str, Any], settings: Settings) -> Inputs:
 async def embed_recordings(classifier: Classifier, clips: list[Clip], deadline: Deadline) -> list[Embeddings]:
     vectors = []
     for index, outcome in enumerate(await classifier.embed_clips(clips, deadline)):
-        # The shape has no place for an error beside the vectors: one bad clip is the request's failure.
+        # The OpenAI shape has no place for an error per item, so one bad clip fails the request.
         if isinstance(outcome, ClipFailure):
             raise Problem(outcome.code, f"input.{index}: {outcome.detail}")
         vectors.append(clip_embedding(outcome.vectors))

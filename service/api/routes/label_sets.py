@@ -1,4 +1,4 @@
-"""`/v1/label-sets`: labels that are sent once and then named."""
+"""`/v1/label-sets`: labels that are registered once and then named by id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
 
 class LabelSetIn(BaseModel):
-    """What is registered under an id."""
+    """The labels and the template to register under an id."""
 
     model_config = ConfigDict(extra="forbid")
 

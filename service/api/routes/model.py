@@ -14,7 +14,7 @@ from service.ipc.embedding import EmbeddingError
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
 
-@router.get("/model", summary="What is served")
+@router.get("/model", summary="The checkpoint that is served, and the limits")
 async def model(services: Injected) -> dict[str, Any]:
     try:
         info = services.embedder.info

@@ -1,4 +1,4 @@
-"""What an orchestrator asks: `/livez`, `/readyz`, `/startupz`."""
+"""Health probes for an orchestrator: `/livez`, `/readyz`, `/startupz`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def health(good: bool, what: str) -> JSONResponse:
 
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", summary="The process, its decoders and the worker make progress")
+@router.get("/livez", summary="Whether the process, its decoders and the worker make progress")
 async def livez(services: Injected) -> JSONResponse:
     if not services.decoders.alive:
         return health(False, "no decoder can be started")
@@ -23,7 +23,7 @@ async def livez(services: Injected) -> JSONResponse:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Warm, and not shutting down")
+@router.get("/readyz", summary="Whether requests are served: a worker is ready and the process is not draining")
 async def readyz(services: Injected) -> JSONResponse:
     if services.shutdown.draining:
         return health(False, "draining")
@@ -33,6 +33,6 @@ async def readyz(services: Injected) -> JSONResponse:
 
 
 @router.head("/startupz", include_in_schema=False)
-@router.get("/startupz", summary="Started")
+@router.get("/startupz", summary="Whether a worker has started")
 async def startupz(services: Injected) -> JSONResponse:
     return health(services.embedder.ready, "the worker is starting")
