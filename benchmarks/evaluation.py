@@ -1,10 +1,10 @@
 """Zero-shot evaluation against the bare encoder: `python -m benchmarks.evaluation [--clips 2000] [--encoder cnn14]`.
 
-Five-second clips in ESC-50's layout and format (44.1 kHz, 16 bit), every one another, are read, hashed, resampled,
-embedded, kept and scored. The bare encoder is given windows that lie in memory: one call at a time, as a script does
-it, with the batch that suits that best, and as many at once as evaluation. All take turns, so that whatever else the
-machine does falls on each alike; resident memory is read after each turn. Processor time says what the clock can't
-where others work beside it. The smaller the encoder, the more reading weighs: what a clip costs is printed by part.
+Evaluation reads, hashes, resamples, embeds, caches and scores different clips of 5 s in ESC-50's layout and format
+(44.1 kHz, 16 bit). The bare encoder gets windows from memory, in two ways: one call at a time with its best batch
+size, as a script does it, and as many batches at once as evaluation runs. All three take turns, so that other load on
+the machine affects each alike; resident memory is read after each turn. CPU time tolerates other load; wall time does
+not. The smaller the encoder, the more reading matters, so the CPU time per clip is also printed by step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `anysound evaluate` does; read when torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in `anysound evaluate`; torch reads it when it is loaded
 
 import numpy as np
 import soundfile
@@ -168,11 +168,11 @@ def main() -> None:
     for name, values in ratios.items():
         out.print(
             f"evaluation against the bare encoder, {name}: median {statistics.median(values):.3f} "
-            f"({min(values):.3f} to {max(values):.3f}); processor time {evaluation:.2f} ms a clip and "
-            f"{costs[name].milliseconds:.2f} ms a window: {costs[name].milliseconds / evaluation:.3f}",
+            f"({min(values):.3f} to {max(values):.3f}); CPU time {evaluation:.2f} ms per clip and "
+            f"{costs[name].milliseconds:.2f} ms per window: {costs[name].milliseconds / evaluation:.3f}",
             soft_wrap=True,
         )
-    out.print(f"processor time of a clip in one thread: {parts}", soft_wrap=True)
+    out.print(f"CPU time per clip in one thread: {parts}", soft_wrap=True)
     out.print(f"all {len(data_set.clips)} again, from the cache, and scored: {again.wall:.1f} s")
 
 

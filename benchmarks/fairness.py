@@ -28,9 +28,9 @@ from benchmarks.systems import anysound
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "crow.flac"
 MOST = 3.0
-"""The p99 beside a flood, as a multiple of the quiet p99, that passes."""
+"""The largest p99 beside a flood that passes, as a multiple of the quiet p99."""
 CALLERS = 2
-"""Of each flood, each with one request at a time."""
+"""Callers of each flood, each with one request at a time."""
 WARM_UP_S = 2.0
 QUERY = {"labels": ["crow", "dog", "piano"], "top_k": "1"}
 
@@ -63,7 +63,7 @@ async def texts(client: httpx2.AsyncClient, number: int) -> httpx2.Response:
 
 
 async def label_sets(client: httpx2.AsyncClient, number: int) -> httpx2.Response:
-    """A set of a thousand labels, written over and over."""
+    """A set of a thousand labels, replaced again and again."""
     labels = [f"thing {number} and {each}" for each in range(1_000)]
     return await client.put(f"/v1/label-sets/flood-{number % 4}", json={"labels": labels})
 

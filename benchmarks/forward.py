@@ -1,7 +1,7 @@
 """The gain of each step that makes the forward pass faster: `python -m benchmarks.forward --model DIR`.
 
-All variants run in turns, so that a noisy machine is noisy for all; printed are medians. Processor time is that of one
-thread, which neighbours disturb least.
+All variants run in turns, so that other load on the machine affects all alike. Medians are printed, of wall time and of
+the CPU time of one thread, which tolerates other load.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # set before torch is loaded
 
 import torch
 from rich.console import Console
@@ -73,8 +73,8 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     windows = torch.randn(max(batches), clap.config.front_end.window_samples, generator=generator) * 0.1
     columns = [str(batch) for batch in batches]
-    title = f"{clap.config.name}, {options.threads} threads, torch {torch.__version__}: ms a clip at each batch size"
-    walls, cpus = Table(*["", *columns], title=title), Table(*["", *columns], title="processor time, ms a clip")
+    title = f"{clap.config.name}, {options.threads} threads, torch {torch.__version__}: ms per clip at each batch size"
+    walls, cpus = Table(*["", *columns], title=title), Table(*["", *columns], title="CPU time, ms per clip")
     with torch.inference_mode():
         forwards = variants(clap.audio_encoder, NAMES if options.compile else NAMES[:-1])
         wall: dict[str, list[str]] = {name: [] for name in forwards}
@@ -86,7 +86,7 @@ def main() -> None:
                     began, used = time.perf_counter(), time.process_time()
                     forward(windows[:batch])
                     taken = (time.perf_counter() - began, time.process_time() - used)
-                    if turn or name == "+ torch.compile":  # the first turn pays for set-up
+                    if turn or name == "+ torch.compile":  # the first turn includes set-up
                         times[name].append(taken)
             for name, taken_each in times.items():
                 wall[name].append(f"{1e3 * statistics.median(w for w, _ in taken_each) / batch:.2f}")

@@ -84,7 +84,7 @@ def main() -> None:
     lines = (
         f"{arguments.encoder}, batch {arguments.batch}, {arguments.workers} workers, "
         f"{arguments.rounds} rounds of {arguments.steps} steps each",
-        *(f"{name:<9}  {statistics.median(values):.3f} s a step" for name, values in seconds.items()),
+        *(f"{name:<9}  {statistics.median(values):.3f} s per step" for name, values in seconds.items()),
         f"waiting    {share:.2%} of the step with data",
         f"ratio      {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f} over the rounds)",
     )

@@ -63,7 +63,7 @@ def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]]
     after = {role: cpu_s(pids) for role, pids in processes.items()}
     begin = plan.warm_up_s
     end = begin + plan.seconds
-    everything = sum(sample.status == 200 for sample in samples)  # processor time was spent on the warm-up too
+    everything = sum(sample.status == 200 for sample in samples)  # CPU time was spent on the warm-up too
     # Requests answered in the window count for the rate; requests due in it count for the latencies.
     served = sum(begin <= sample.done < end for sample in samples if sample.status == 200)
     due = [sample for sample in samples if sample.due >= begin]

@@ -1,7 +1,7 @@
 """The CPU time of reading a clip: `python -m benchmarks.reading`.
 
-Processor milliseconds of five seconds of noise at 44.1 kHz: the median of nine runs of some fifty milliseconds each, in
-one thread. What else the machine does hardly matters.
+CPU milliseconds for five seconds of noise at 44.1 kHz: the median of nine runs of some fifty milliseconds each, in one
+thread. CPU time tolerates other load on the machine.
 """
 
 from __future__ import annotations

@@ -73,12 +73,12 @@ def machine() -> dict[str, Any]:
 
 
 def table(measurements: Sequence[Measurement]) -> Table:
-    shown = Table(title="Clips a second and latency", title_justify="left")
+    shown = Table(title="Clips per second and latency", title_justify="left")
     for column in ("model", "system", "load"):
         shown.add_column(column, no_wrap=True)
     for column in ("clips/s", "p50 ms", "p95 ms", "p99 ms", "refused", "failed", "refusal p99 ms"):
         shown.add_column(column, justify="right")
-    shown.add_column("CPU ms a clip")
+    shown.add_column("CPU ms per clip")
     last = None
     for row in measurements:
         if last is not None and last != (row.model, row.system):
@@ -104,7 +104,7 @@ def number(value: float) -> str:
 
 
 def verdicts(checks: Sequence[Check]) -> Table:
-    shown = Table(title="What it must reach", title_justify="left")
+    shown = Table(title="Targets", title_justify="left")
     for column in ("what", "measured", "at least", ""):
         shown.add_column(column)
     for check in checks:
@@ -137,7 +137,7 @@ def plot(measurements: Sequence[Measurement], path: Path) -> None:
         bare = [row.clips_s for row in rows if row.mode == "bare"]
         if bare:
             panel.axvline(max(bare), color="black", linewidth=1, label="bare model")
-        panel.set(title=model, xlabel="clips a second", ylabel="latency in ms: p50, dotted p99", yscale="log")
+        panel.set(title=model, xlabel="clips per second", ylabel="latency in ms: p50, dotted p99", yscale="log")
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
     figure.tight_layout()

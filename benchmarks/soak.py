@@ -43,7 +43,7 @@ WORDS = ("dog", "rain", "engine", "bell", "crow", "drums", "speech", "wind", "do
 
 @dataclass
 class Tally:
-    """What came back, and how the service's processes were doing."""
+    """The answers, and the memory and descriptors of the service's processes."""
 
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
@@ -97,7 +97,7 @@ def recordings() -> list[tuple[str, bytes]]:
 
 
 class Traffic:
-    """Requests without end, each client a loop of its own."""
+    """Endless requests; each client runs a loop of its own."""
 
     def __init__(self, address: str, tally: Tally) -> None:
         self.address = address
@@ -129,7 +129,7 @@ class Traffic:
             self.tally.unexpected.append(f"{kind}: {answer.status_code} {answer.text[:200]}")
 
     def labels(self, draw: random.Random) -> list[str]:
-        """Some that come again and some that never do."""
+        """Labels of which some repeat and others are always new."""
         new = [f"{draw.choice(WORDS)} number {next(self.numbers)}" for _ in range(draw.randint(0, 4))]
         return [*draw.sample(WORDS, draw.randint(2, 6)), *new]
 
@@ -166,7 +166,7 @@ class Traffic:
 
 
 def victims(pid: int) -> Iterator[tuple[str, int]]:
-    """Role and process id of what to kill next, without end."""
+    """Role and process id of the processes to kill, one after the other, without end."""
     for role in itertools.cycle(("worker", "api", "decode")):
         if found := roles(pid)[role]:
             yield role, random.choice(found)
@@ -214,7 +214,7 @@ def median_between(samples: Sequence[tuple[float, float]], begin: float, end: fl
 
 
 def report(tally: Tally, minutes: float, console: Console) -> bool:
-    """Print what came of it; whether all of it is as it should be."""
+    """Print the results. Returns whether the run passes."""
     table = Table("request", "status", "answers")
     for (kind, status), count in sorted(tally.statuses.items()):
         table.add_row(kind, str(status), str(count))

@@ -46,7 +46,7 @@ class Encoded:
     """The number of clips that were not in the store."""
 
     def of(self, clips: Sequence[Clip]) -> Encoded:
-        """Those of `clips` that were read."""
+        """The embeddings of those of `clips` that were read."""
         wanted = set(clips)
         rows = [row for row, clip in enumerate(self.clips) if clip in wanted]
         return Encoded(

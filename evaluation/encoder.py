@@ -28,7 +28,7 @@ TOLERANCE = 5e-3
 
 
 LANES = 4
-"""Batches at once, at most. On CPU they share the compute threads evenly; a GPU takes one at a time."""
+"""Maximum number of batches at once. On a CPU they share the compute threads evenly; a GPU runs one at a time."""
 
 
 @dataclass
@@ -101,13 +101,13 @@ class Encoder:
 
     @contextmanager
     def running(self) -> Iterator[Executor]:
-        """Threads to read and to call this in, a batch in each.
+        """Threads that read clips and call the encoder, each with a batch of its own.
 
-        On CPU the cores do more with a batch each than with a share of every operation of one batch: threads of an
-        operation wait for each other some fifty times a window.
+        On a CPU a batch per core is faster than all cores on one batch, whose threads wait for each other some fifty
+        times per window.
         """
         threads = torch.get_num_threads()
-        torch.set_num_threads(max(1, threads // self.lanes))  # counts for threads that begin after it
+        torch.set_num_threads(max(1, threads // self.lanes))  # applies to threads that are started after it
         try:
             with ThreadPoolExecutor(self.lanes, "encode") as pool:
                 yield pool

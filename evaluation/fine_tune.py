@@ -63,7 +63,7 @@ def batches(
         if len(windows) == size:
             yield np.stack(windows), np.array(heard)
             windows, heard = [], []
-    if len(windows) > 1:  # batch normalisation needs two
+    if len(windows) > 1:  # batch normalisation needs two clips
         yield np.stack(windows), np.array(heard)
 
 

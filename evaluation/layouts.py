@@ -63,7 +63,7 @@ def spoken(name: str) -> str:
 
 
 def same(names: Iterable[str]) -> dict[str, str]:
-    """The classes of folders that have their names."""
+    """Classes for folders that are named after them: {folder: class}."""
     return {name: spoken(name) for name in names}
 
 

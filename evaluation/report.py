@@ -16,8 +16,8 @@ from evaluation.retrieval import CUT_NAMES, Retrieval
 from evaluation.zero_shot import THRESHOLD, Result
 
 PROMPTS = (
-    "Chosen by nobody: the zero-shot figures above are of each task's own prompt. The best of a column is what a "
-    "choice on the test clips would give."
+    "No prompt was chosen by these figures: the zero-shot figures above use each task's own prompt. Taking the best of "
+    "a column would be choosing on the test clips."
 )
 
 

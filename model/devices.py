@@ -8,7 +8,7 @@ import torch
 
 
 class DeviceError(ValueError):
-    """There is no such device; the message says which there are."""
+    """There is no such device; the message says which devices there are."""
 
 
 def find_device(name: str | None) -> torch.device:

@@ -1,4 +1,4 @@
-"""The first fault that pydantic found in somebody's input, in words for the person who wrote it."""
+"""The first fault that pydantic found in an input, worded for the person who wrote the input."""
 
 from __future__ import annotations
 

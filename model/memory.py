@@ -18,8 +18,9 @@ def keep_freed_memory(spare: int | None = None) -> bool:
     up until its threshold has adapted. A batch's activations are such blocks, so the kernel clears their pages in every
     batch, which took a quarter of the bundled encoder's time on CPU. Call this before threads are started.
 
-    The process keeps the size of its largest batch. With `spare`, blocks above 32 MiB are still returned, and so is
-    free memory at the heap's end above `spare` bytes: for processes that one large recording must not enlarge for ever.
+    The process keeps as much memory as its largest batch took. With `spare`, blocks above 32 MiB are still returned,
+    and so is free memory at the heap's end above `spare` bytes: for processes that one large recording must not enlarge
+    for ever.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -24,7 +24,7 @@ def log_sigmoid(x: Array) -> Array:
 
 
 def logits(similarity: Array, scale: float, negative: Array | None = None) -> Array:
-    """`scale` x `similarity`, less what a label's negative prompts take.
+    """`scale` x `similarity`, reduced by the share that a label's negative prompts take.
 
     `negative` [..., labels] holds the similarity of each label's negative prompts, -inf for a label without. The label
     keeps the share exp(s p) / (exp(s p) + exp(s n)) of its mass: all of it if the negatives are far, half at a tie.

@@ -1,7 +1,8 @@
 """Tables that people make: CSV from spreadsheets in any common dialect, and JSON lines.
 
-Read are UTF-8 with or without a byte order mark, UTF-16 with one, and else Windows-1252 (a superset of Latin-1's text);
-commas, semicolons or tabs between cells; any line ends. What cannot be read is a TableError that names the row.
+They may be UTF-8 with or without a byte order mark, UTF-16 with one, or else Windows-1252 (a superset of Latin-1's
+text), with commas, semicolons or tabs between cells and any line ends. A row that cannot be read raises a TableError
+that names it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def read_text(path: Path) -> str:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         if wide:
-            raise TableError(f"{path} begins as UTF-16 and is not: {error.reason}") from None
+            raise TableError(f"{path} begins with the mark of UTF-16 but is not UTF-16: {error.reason}") from None
         text = _windows_1252(path, data, error.start)
     if (place := text.find("\0")) >= 0:
         raise TableError(f"{path}:{text.count(chr(10), 0, place) + 1}: a NUL character; the file is not UTF-8 text")

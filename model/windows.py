@@ -17,7 +17,7 @@ Starts = npt.NDArray[np.int64]
 def cut(samples: Samples, window: int, hop: int, padding: Padding) -> tuple[Samples, Starts]:
     """Cut a clip [n] into windows [k, window] that begin at `starts` [k], both in samples.
 
-    Windows begin at 0, hop, 2 x hop, …; if they leave a rest, one more is aligned to the clip's end. A clip shorter
+    Windows begin at 0, hop, 2 x hop, …; if samples remain, one more is aligned to the clip's end. A clip shorter
     than the window is padded: repeated and cut (`repeat`), repeated as often as it fits whole and followed by
     silence (`repeat_whole`), or followed by silence (`zero`). Nothing is cropped at random.
     Raises ValueError for an empty clip.

@@ -26,14 +26,14 @@ class Attempts:
 
     @property
     def remaining_s(self) -> float:
-        """Raises TimedOut where nothing is left."""
+        """Seconds that are left of the call's time. Raises TimedOut if none are."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimedOut("the call's time is over")
         return left
 
     def headers(self) -> Mapping[str, str]:
-        """How long the caller still waits, so that the service drops the work afterwards."""
+        """Headers that say how long the caller still waits, so that the service drops the work afterwards."""
         return {"X-Deadline-Ms": str(max(1, int(1e3 * self.remaining_s)))}
 
     def after_answer(self, response: httpx.Response) -> float | None:
@@ -59,7 +59,7 @@ class Attempts:
         return self._pause(error, None)
 
     def _pause(self, error: AnysoundError, asked_s: float | None) -> float:
-        """As long as the service asks for, or twice as long each time; a random share of it keeps callers apart."""
+        """The pause that the service asks for, or one that doubles each time. A random part keeps callers apart."""
         pause_s = self._pause_s if asked_s is None else max(asked_s, FIRST_PAUSE_S)
         pause_s *= random.uniform(1.0, 1.25) if asked_s is not None else random.uniform(0.5, 1.0)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Protocol, Union
 
 
 class Array(Protocol):
-    """What is used of a NumPy array."""
+    """The part of a NumPy array's interface that is used."""
 
     @property
     def dtype(self) -> Any: ...

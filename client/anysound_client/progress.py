@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def tracked(items: Iterable[T], progress: bool) -> Iterable[T]:
-    """The items; with `progress` and tqdm, behind a bar that counts those taken."""
+    """The items, counted by a progress bar if `progress` is set and tqdm is installed."""
     if not progress:
         return items
     try:

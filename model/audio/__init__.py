@@ -1,7 +1,7 @@
 """Reading audio: bytes of any common format to one mono waveform, with every limit checked before memory is taken.
 
 `read` gives a clip's waveform at its own sample rate, `load` at the rate asked for. Both raise AudioError for a clip
-that cannot be used. A header is never believed: it is checked against the limits, and what decodes is counted again.
+that cannot be used. Headers are not trusted: they are checked against the limits, and what decodes is counted again.
 """
 
 from model.audio.errors import AudioError

@@ -28,7 +28,7 @@ class Downmix:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was added up."""
+        """Reset the sums of energy."""
         self._energies = np.zeros(0)
         self._average_energy = 0.0
 
@@ -48,7 +48,7 @@ class Downmix:
 
     @property
     def cancelled(self) -> int | None:
-        """The loudest channel if the average has cancelled out; None where the average stands for the clip."""
+        """The loudest channel if the average has cancelled out; None where the average is kept."""
         independent = self._energies.sum() / max(1, len(self._energies)) ** 2
         return int(self._energies.argmax()) if self._average_energy < CANCELLED * independent else None
 

@@ -1,4 +1,4 @@
-"""What a clip's first bytes say it is."""
+"""Formats recognised by the first bytes of a clip."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ OTHERS: Final = tuple(
         (rb"#EXTM3U|\[playlist\]|ffconcat", "a playlist"),
     )
 )
-"""What else people send, told by the first bytes so that a refusal can name it."""
+"""Other files that people send, recognised by their first bytes so that a refusal can name them."""
 
 EMBEDDED: Final = re.compile(
     rb"(?:RIFF|RIFX|RF64|BW64)....WAVE|fLaC\x00\x00\x00\x22|OggS\x00[\x02\x06]|FORM....AIF[FC]|....ftyp[\x20-\x7e]{4}"

@@ -1,4 +1,4 @@
-"""What a clip may ask for, and the count of what it has taken."""
+"""The limits of one clip, and the count of what has been decoded of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Spent:
-    """What has decoded of a clip."""
+    """How much of a clip has been decoded."""
 
     seconds: Fraction = Fraction(0)
     bytes: int = 0

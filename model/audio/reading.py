@@ -1,4 +1,4 @@
-"""A clip's bytes to its waveform: which decoder gets it, and what is said where none can read it.
+"""A clip's bytes to its waveform: the choice of a decoder, and the error if none can read it.
 
 A plain WAV is read from its bytes (`wav`). libsndfile reads every other WAV, FLAC, Ogg, AIFF, AU and CAF (`sndfile`);
 FFmpeg reads everything else, and what libsndfile cannot open (`ffmpeg`).

@@ -65,7 +65,7 @@ def _read(data: memoryview, budget: Budget, downmix: Downmix, block_frames: int)
 def _blocks(
     sound: soundfile.SoundFile, claimed: int, budget: Budget, downmix: Downmix, block_frames: int
 ) -> Iterator[Samples]:
-    """Mono blocks up to the end, which an error is too once the `claimed` frames have decoded."""
+    """Mono blocks up to the end. An error after the `claimed` frames have decoded counts as the end."""
     decoded = 0
     while True:
         # The last block ends with the claimed frames, so that what follows them cannot spoil it.

@@ -66,7 +66,7 @@ def test_characters_that_end_a_line_elsewhere_do_not_end_a_row(tmp_path: Path) -
         (b"audio,caption,caption\na.wav,rain,hail\n", r"the column `caption` is there twice"),
         (b"audio,caption\na.wav,rain\nb.wav,\x81\x8d\n", r"m\.csv:3: not UTF-8 text \(byte 0x81\)"),
         ("audio,caption\na.wav,rain\n".encode("utf-16-le"), r"m\.csv:1: a NUL character; the file is not UTF-8"),
-        (b"\xff\xfe\x00", r"begins as UTF-16 and is not"),
+        (b"\xff\xfe\x00", r"begins with the mark of UTF-16 but is not UTF-16"),
         (b"audio,caption\na.wav," + b"x" * (MAX_CELL + 1), r"m\.csv:2: field larger than field limit"),
     ],
 )

@@ -71,6 +71,6 @@ def count_pairs(clips: Sequence[Captioned]) -> int:
 
 
 def is_held_out(clip: Captioned, share: float) -> bool:
-    """Whether a recording is held out. It depends on its name alone: adding recordings changes no other's side."""
+    """Whether a recording is held out. Only its name decides: adding recordings does not change the side of others."""
     digest = hashlib.blake2b(f"{clip.audio.name}:{clip.offset}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") < share * 2**32

@@ -24,7 +24,7 @@ from training.data.sampler import Batches, Draw, Order
 from training.data.segments import read_segment
 from training.worker_process import follow_parent
 
-# Recordings tried for one place in a batch, where each is broken.
+# How many recordings are tried for one place in a batch if each of them is broken.
 ATTEMPTS = 16
 
 

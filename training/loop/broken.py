@@ -10,7 +10,7 @@ from training.loop.stop import TrainingStopped
 
 log = logging.getLogger(__name__)
 
-# Below this many draws the limit is as many recordings as it would be at this many: a share of few draws is noise.
+# Before this many draws, as many recordings may be broken as after this many: a share of few draws is noise.
 MIN_DRAWS = 100
 
 
@@ -18,7 +18,7 @@ class BrokenRecordings:
     """The names of broken recordings and the cause of each, the same on every rank."""
 
     def __init__(self, recordings: int, max_share: float, causes: dict[str, str]) -> None:
-        """`max_share` of the drawn recordings, out of `recordings` in all, may be broken; `causes` is added to."""
+        """At most `max_share` of the drawn recordings may be broken. `recordings` counts all; `causes` is updated."""
         self.recordings = recordings
         self.max_share = max_share
         self.causes = causes
@@ -27,11 +27,11 @@ class BrokenRecordings:
         return len(self.causes)
 
     def new(self, found: dict[str, str]) -> dict[str, str]:
-        """What of `found` was not known."""
+        """The recordings of `found` that were not known to be broken."""
         return {name: cause for name, cause in found.items() if name not in self.causes}
 
     def add(self, new: dict[str, str], ranks: Ranks) -> None:
-        """Take every rank's `new` in; the leader logs each. All ranks must call it together."""
+        """Add the `new` recordings of every rank; the leader logs each. All ranks must call it together."""
         for part in ranks.collect(new):
             for name, cause in self.new(cast("dict[str, str]", part)).items():
                 self.causes[name] = cause

@@ -1,4 +1,4 @@
-"""What to say of a step whose loss or gradients are not finite."""
+"""The error message for a step whose loss or gradients are not finite."""
 
 from __future__ import annotations
 

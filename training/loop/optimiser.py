@@ -1,4 +1,4 @@
-"""The optimiser over what is trained."""
+"""The optimiser of the parameters that are trained."""
 
 from __future__ import annotations
 

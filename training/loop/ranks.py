@@ -1,4 +1,4 @@
-"""The processes of one run: who this one is, and what they tell each other."""
+"""The processes of one run: the rank of this one, and the values that they exchange."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run stands: `finished`, or stopped by a signal after `step` steps with its state saved."""
+    """How a run ended: `finished`, or stopped by a signal after `step` steps with its state saved."""
 
     step: int
     finished: bool
@@ -53,8 +53,8 @@ class Outcome:
 def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, stop_after: int | None = None) -> Outcome:
     """Train `recipe` on the folder `data` into the folder `run`, or resume where that run was stopped.
 
-    Every rank returns the same. Raises RecipeError and ManifestError before the first step, StateError where a state
-    cannot be written or read, TrainingStopped for a loss that is not finite and for too many broken files.
+    All ranks return the same outcome. Raises RecipeError and ManifestError before the first step, StateError where a
+    state cannot be written or read, TrainingStopped for a loss that is not finite and for too many broken files.
     `stop_after` stops after that step, as a signal would.
     """
     ranks = ranks or Ranks()
@@ -214,14 +214,14 @@ class Trainer:
             self.clap.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
 
     def save_is_due(self) -> bool:
-        """Every `saving.every_steps`, and before a validation, which can take long."""
+        """A state is saved every `saving.every_steps` steps, and before each validation, which can take long."""
         every = self.recipe.saving.every_steps
         return self.epoch_to_validate or (every is not None and self.progress.step % every == 0)
 
     def end_epoch(self, stop: Stop, metrics: MetricsLog | None) -> bool:
         """Validate the epoch, adapt the learning rate, publish its checkpoint and save the state.
 
-        Returns False, with nothing changed, where a rank wants to stop: the state of before is resumed from.
+        Returns False, with nothing changed, where a rank wants to stop: the run then resumes from the state before.
         """
         progress = self.progress
         result = self.validator.validate(stop)
@@ -241,7 +241,7 @@ class Trainer:
         return True
 
     def summary(self, result: ValidationResult) -> dict[str, Any]:
-        """What the checkpoint's config says of its training so far."""
+        """The training so far, as the checkpoint's config states it."""
         return Summary(
             epochs=self.progress.epochs_validated,
             steps=self.progress.step,
@@ -255,7 +255,7 @@ class Trainer:
 
 
 class Summary(Frozen):
-    """`training` in a checkpoint's config."""
+    """The member `training` of a checkpoint's config."""
 
     epochs: int
     steps: int

@@ -10,7 +10,7 @@
         ...
         states.save(step + 1, capture(parts) | {"generator": generator.get_state()})
 
-A state is written whole or not at all, the newest `keep` stay, and a damaged one is passed over for the one before.
+A state is written whole or not at all, the newest `keep` stay, and a damaged one is skipped for the one before it.
 """
 
 from __future__ import annotations

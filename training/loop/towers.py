@@ -65,7 +65,7 @@ def unused_heads(clap: Clap) -> Iterator[nn.Module]:
 
 
 def distribute(towers: Towers, recipe: Recipe, ranks: Ranks) -> Towers | DistributedDataParallel:
-    """The towers in DDP where there are several ranks, with what the recipe says of batch norm and activations.
+    """The towers in DDP where there are several ranks, with batch norm and activations as the recipe says.
 
     Raises RecipeError where batch norm cannot be synchronised.
     """

@@ -77,7 +77,7 @@ class Validator:
             self.pairs = every_segment(segments, rows, tokenizer, BATCH, recipe.loading.workers)
 
     def validate(self, stop: Stop) -> ValidationResult | None:
-        """None, soon, where a rank wants to stop. The model is left in the mode it was in."""
+        """Validate the model, and leave it in the mode it was in. Returns None soon after a rank wants to stop."""
         training = self.clap.training
         self.clap.eval()
         try:
