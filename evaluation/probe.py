@@ -28,7 +28,7 @@ from model.prompts import Embeddings
 
 @dataclass(frozen=True)
 class Classifier:
-    """A classifier on fixed features, and its training: validated every `look` epochs; `patience` counts validations."""
+    """A classifier on fixed features and its training: validated every `look` epochs; `patience` counts validations."""
 
     hidden: tuple[int, ...] = ()
     rate: float = 1e-3

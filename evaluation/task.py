@@ -88,7 +88,7 @@ class Task:
         raise LayoutError(f"{places} does not hold {self.title}; expected\n{indented(self.layout)}")
 
     def data_set(self, root: Path, named: Sequence[Clip]) -> DataSet:
-        """The data set of the clips that `read` named, with missing files and unknown classes apart. Raises LayoutError."""
+        """The data set of the clips that `read` named, missing files and unknown classes apart. Raises LayoutError."""
         listed = self.classes(root) if callable(self.classes) else self.classes
         listing = Listing()
         missing, strangers, clips = [], [], []
