@@ -30,7 +30,7 @@ class OpenSet:
 
 
 def open_set(checkpoint: Checkpoint, data_set: DataSet, encoded: Encoded) -> OpenSet | None:
-    """None where clips may have several classes, or there are too few classes to hold some out."""
+    """The open-set figures. None where clips may have several classes, or too few classes exist to hold some out."""
     classes = data_set.classes
     if data_set.task.multilabel or len(classes) < TURNS:
         return None

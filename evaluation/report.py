@@ -53,7 +53,7 @@ class Report:
 
 
 def notes(result: Result) -> tuple[str, ...]:
-    """What was left out of a figure: counts, and the first few names."""
+    """Notes on what was left out of a figure: counts, and the first few names."""
     faults = (
         ("unreadable", result.unreadable),
         ("not on disk", result.missing),

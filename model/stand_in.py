@@ -1,4 +1,4 @@
-"""What lies where weights should be after a download that went wrong."""
+"""Files that a failed download leaves in place of weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ HEAD_BYTES = 512
 
 
 def stand_in(path: Path) -> str | None:
-    """What a file is instead of weights: a Git LFS pointer or an HTML page. None for anything else.
+    """Recognise a Git LFS pointer or an HTML page in place of weights, in words; None for anything else.
 
     Raises OSError if it cannot be read.
     """

@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")
 PROC = Path("/proc/self/cgroup")
 VARIABLE = "ANYSOUND_CORES"
 MOST = 16
-"""Unless the setting says otherwise. Each core that computes takes memory for a batch of its own."""
+"""The limit unless the setting `cores` is higher: each core that computes takes memory for a batch of its own."""
 NICE = 5
 """A third of the weight of nice 0."""
 

@@ -20,7 +20,7 @@ MIB = 1 << 20
 PREFIX = "ANYSOUND_"
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#]+")
 SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
-"""How the variables begin that Kubernetes sets in each pod for each Service of the namespace."""
+"""Matches the values of variables that Kubernetes sets in each pod for each Service of the namespace."""
 MOST_DECODERS = 128
 USAGE_STATUS = 2
 """Exit status for options or variables that are not valid, as argparse has it."""

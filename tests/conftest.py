@@ -34,7 +34,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of `anysound serve`, as a new user starts it."""
+    """The address of `anysound serve`, as a new user starts it."""
     log = tmp_path_factory.mktemp("serve") / "log"
     command = [sys.executable, "-m", "anysound", "serve", "--port", "0"]
     with log.open("wb") as errors, subprocess.Popen(command, cwd=ROOT, stderr=errors) as server:

@@ -146,7 +146,7 @@ def test_standard_input_is_read_once(tiny_folder: Path) -> None:
 
 
 def test_a_named_pipe_is_read(tiny_folder: Path, recording: Path, tmp_path: Path) -> None:
-    """As from a shell's process substitution."""
+    """A shell's process substitution makes such a pipe."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with subprocess.Popen(["/bin/sh", "-c", f"cat '{recording}' > '{pipe}'"]):

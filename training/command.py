@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 EXTRA = ("matplotlib", "tensorboardX", "webdataset")
-"""What the extra `train` installs and the commands import."""
+"""Packages that the extra `train` installs and the commands import."""
 
 app = typer.Typer(help="Train checkpoints.", no_args_is_help=True)
 

@@ -49,7 +49,7 @@ Source = Annotated[Layout | Manifest | Shards, Field(discriminator="kind")]
 
 
 class Validation(Frozen):
-    """What each epoch is validated on: loss and retrieval on held-out pairs, zero-shot figures on tasks.
+    """The data that each epoch is validated on: loss and retrieval on held-out pairs, zero-shot figures on tasks.
 
     `hold_out`: the share of the training recordings to hold out, chosen by their names. `data`: further recordings.
     """
@@ -69,9 +69,9 @@ class Validation(Frozen):
 class Head(Frozen):
     """How the projections are initialised from the class head of EfficientAT's weights (training/start/head.py).
 
-    `recordings`: at most so many are encoded. `shrinkage`: the share of the mean variance that is added to the diagonal
-    of their covariance. `captions`: the weight of a caption relative to a phrase of a class. `steps`: training steps of
-    the text projection.
+    `recordings`: at most this many are encoded. `shrinkage`: the share of the mean variance that is added to the
+    diagonal of their covariance. `captions`: the weight of a caption relative to a phrase of a class. `steps`: training
+    steps of the text projection.
     """
 
     recordings: int = Field(8_192, ge=2)

@@ -37,7 +37,7 @@ class Attempts:
         return {"X-Deadline-Ms": str(max(1, int(1e3 * self.remaining_s)))}
 
     def after_answer(self, response: httpx.Response) -> float | None:
-        """None where the answer is final; otherwise the pause in seconds before the next attempt.
+        """The pause in seconds before the next attempt; None where the answer is final.
 
         Raises the answer's error where there is to be no further attempt.
         """

@@ -16,7 +16,7 @@ class Label:
     negative_prompts: Sequence[str] = ()
 
     def to_json(self) -> dict[str, object]:
-        """Without the lists that are empty."""
+        """The label as JSON, without empty lists."""
         return {name: value for name, value in asdict(self).items() if value}
 
 

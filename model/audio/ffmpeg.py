@@ -77,7 +77,7 @@ av.logging.set_level(None)
 
 
 def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
-    """None where FFmpeg cannot open the clip. Raises AudioError.
+    """Decode a clip; None where FFmpeg cannot open it. Raises AudioError.
 
     A length that a header states is not held against the clip: it is often a guess from the bit rate of the first
     frames, or the length of a recording that the clip was cut from. Frames are counted as they decode.

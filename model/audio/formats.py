@@ -84,11 +84,11 @@ def signature(data: memoryview) -> str | None:
 
 
 def other(data: memoryview) -> str | None:
-    """What a clip that is not readable audio begins as; None if its first bytes are unknown."""
+    """The name of a file that is not readable audio, from its first bytes; None if they are unknown."""
     return next((name for pattern, name in OTHERS if pattern.match(data)), None)
 
 
 def embedded(data: memoryview) -> int | None:
-    """Where a signature follows foreign bytes, within MAX_PREFIX; None without one."""
+    """The position of a signature after foreign bytes, within MAX_PREFIX; None without one."""
     found = EMBEDDED.search(data, 1, MAX_PREFIX)
     return None if found is None else found.start()

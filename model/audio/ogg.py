@@ -17,7 +17,7 @@ HEADER_BYTES = 28
 
 
 def links(data: memoryview) -> list[slice]:
-    """Where the parts of a chain lie, each an Ogg file of its own; one part where there is no chain.
+    """The positions of the parts of a chain, each an Ogg file of its own; one part where there is no chain.
 
     Streams that begin together (sound and picture) belong to one part. Raises AudioError above MAX_LINKS parts.
     """

@@ -37,7 +37,7 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]
 
 
 def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
-    """None where libsndfile cannot open the clip. Raises AudioError."""
+    """Decode a clip; None where libsndfile cannot open it. Raises AudioError."""
     before = budget.spent
     try:
         return _read(data, budget, downmix, BLOCK_FRAMES)

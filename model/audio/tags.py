@@ -18,7 +18,7 @@ LYRICS = re.compile(rb"(\d{6})LYRICS200")
 
 
 def between_tags(data: memoryview) -> slice:
-    """Where the clip lies between its tags.
+    """The position of the clip between its tags.
 
     An ID3v2 tag stays in front of MPEG audio and of what is unknown: FFmpeg reads it, and recognises the format by it.
     """

@@ -22,12 +22,12 @@ DTYPES: dict[tuple[int, int], np.dtype[np.int16] | np.dtype[np.float32]] = {
     (1, 16): np.dtype(np.int16).newbyteorder("<"),
     (3, 32): np.dtype(np.float32).newbyteorder("<"),
 }
-"""By format tag and bits per sample."""
+"""NumPy types by format tag and bits per sample."""
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """Where the samples are: `frames` of `channels` values of `dtype`, from byte `start` on; `rate` in Hz."""
+    """Position and form of samples: `frames` of `channels` values of `dtype`, from byte `start` on; `rate` in Hz."""
 
     start: int
     frames: int
@@ -58,7 +58,7 @@ def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
 
 
 def plain_pcm(data: memoryview) -> Pcm | None:
-    """Where the samples of a plain WAV are; None for a clip that needs a decoder.
+    """The samples' position in a plain WAV; None for a clip that needs a decoder.
 
     Sizes are checked against the file: samples that the header claims and the file lacks make it a decoder's clip.
     """

@@ -15,7 +15,7 @@ FRONT_ENDS = {
     513: FrontEndConfig(sample_rate=32_000),
     257: FrontEndConfig(sample_rate=16_000, n_fft=512, window_length=512, hop_length=160),
 }
-"""By the rows of the mel matrix: the 32 kHz and the 16 kHz release."""
+"""Front ends by the rows of the mel matrix: the 32 kHz and the 16 kHz release."""
 
 
 def load(path: Path, name: str | None) -> Imported:

@@ -239,7 +239,7 @@ class Classifier:
 
 
 def problem_of(error: Exception) -> Problem:
-    """How the failure of an embedding is reported to a client."""
+    """The problem that reports the failure of an embedding to a client."""
     if isinstance(error, Overloaded):
         return Problem(Code.OVERLOADED, "The service cannot take this work in time.", error.retry_after_s)
     if isinstance(error, WorkerUnavailable):

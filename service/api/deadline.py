@@ -21,7 +21,7 @@ class Deadline:
 
 
 def deadline_of(headers: Headers, settings: Settings) -> Deadline:
-    """From the headers X-Deadline-Ms and X-Priority. Raises Problem if they are not valid."""
+    """Read the headers X-Deadline-Ms and X-Priority. Raises Problem if they are not valid."""
     longest_ms = settings.request_timeout_s * 1e3
     try:
         given_ms = float(headers.get("x-deadline-ms", longest_ms))

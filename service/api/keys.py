@@ -19,7 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,31}")
 UNNAMED_LENGTH = 32
 """Length of the name of a caller whose key has none in the file. No given name is as long."""
 NO_KEY = {hashlib.sha256(text).digest() for text in (b"", b"\n", b"\r\n")}
-"""What the commands that make a hash print if the variable with the key is not set."""
+"""The hash of an empty key, which commands print if the variable with the key is not set."""
 
 
 class KeysError(ValueError):

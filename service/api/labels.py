@@ -33,7 +33,7 @@ class LabelIn(BaseModel):
 
 @dataclass(frozen=True)
 class ResolvedLabels:
-    """What a request is scored against. `version` names the content of a registered set; None for other labels."""
+    """The labels to score clips against. `version` names the content of a registered set; None for other labels."""
 
     prompts: LabelPrompts
     version: str | None = None

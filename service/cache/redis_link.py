@@ -18,7 +18,7 @@ log = logging.getLogger("anysound.redis")
 T = TypeVar("T")
 
 PREFIX = "anysound:v1:"
-"""Every key starts with it."""
+"""The prefix of every key."""
 PATIENT_S = 1.0
 """Time limit for work that is not on the path of a classification: writes, probes, new connections, label sets."""
 

@@ -34,7 +34,7 @@ WARM_UP_BATCHES = (1, 2, 4)
 
 
 class Model(Protocol):
-    """What a worker needs of an engine."""
+    """The part of an engine that a worker uses."""
 
     dim: int
     window_samples: int

@@ -52,7 +52,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the device runs next; empty if nothing waits. `expired` requests were dropped after their deadline.
+    """Items that the device runs next; empty if nothing waits. `expired` requests were dropped after their deadline.
 
     `cost` includes padding: every item costs as much as the largest one.
     """

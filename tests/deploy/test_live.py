@@ -187,7 +187,7 @@ def panels() -> list[tuple[str, str, str]]:
 
 
 def chosen(expression: str) -> str:
-    """As Grafana sends it with every pod chosen."""
+    """The query as Grafana sends it with every pod chosen."""
     for name, value in (("$namespace", ".*"), ("$pod", ".*"), ("$__rate_interval", "10s")):
         expression = expression.replace(name, value)
     assert "$" not in expression

@@ -1,4 +1,4 @@
-"""What the rendered manifests mean: who selects whom, what a pod may do, and how it begins and ends."""
+"""The rendered manifests: which selectors match, what a pod may do, and how it starts and stops."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def test_the_service_computes_on_the_cores_that_the_pod_requests(cpu: str, cores
 
 
 def test_connections_stay_open_for_longer_than_the_ingress_keeps_them() -> None:
-    """Else the ingress sends a request on a connection that is being closed, and answers 502. nginx keeps them 60 s."""
+    """Otherwise the ingress uses a connection that is being closed, and answers 502. nginx keeps them for 60 s."""
     assert Settings().keep_alive_s > 60
 
 
@@ -318,7 +318,7 @@ def test_the_ingress_serves_the_path_prefix() -> None:
 
 
 def test_values_repeat_the_defaults_of_the_service() -> None:
-    """Those that the chart computes with."""
+    """The chart computes with these defaults."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())["settings"]
     del values["log_format"]
     assert values == {name: getattr(Settings(), name) for name in values}

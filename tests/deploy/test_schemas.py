@@ -1,4 +1,4 @@
-"""What the chart renders is what Kubernetes and its operators take, with no word that they would ignore."""
+"""Kubernetes and its operators accept what the chart renders, and ignore no key of it."""
 
 from __future__ import annotations
 

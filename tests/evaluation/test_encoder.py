@@ -1,4 +1,4 @@
-"""The batch that suits the device is found while working, and a lack of memory costs a smaller batch."""
+"""The batch size that suits the device is found while running, and halved when memory runs out."""
 
 from __future__ import annotations
 

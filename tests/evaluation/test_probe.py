@@ -1,4 +1,4 @@
-"""A probe learns what is there to learn, from training clips only, and says how much chance is in its figure."""
+"""A probe learns from training clips only, and reports the spread of its figure over seeds."""
 
 from __future__ import annotations
 

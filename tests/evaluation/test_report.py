@@ -22,7 +22,7 @@ from tests.evaluation.layouts import LAYOUTS, audiocaps, clotho
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
-    """Of a few data sets of every kind, with everything asked for."""
+    """The report of a few data sets of every kind, with every option."""
     folder = tmp_path_factory.mktemp("report")
     for name in ("esc50", "dcase2017-task4", "beijing-opera", "crema-d"):
         LAYOUTS[name](folder / "data" / name)

@@ -1,4 +1,4 @@
-"""A device that is not there is named, never replaced in silence."""
+"""A device that does not exist is named in an error, never replaced silently."""
 
 from __future__ import annotations
 

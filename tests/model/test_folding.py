@@ -18,7 +18,7 @@ ENCODERS = {"mobilenet": TINY, "cnn14": TINY.model_copy(update={"audio_encoder":
 
 @pytest.fixture(params=ENCODERS)
 def encoder(request: pytest.FixtureRequest) -> AudioEncoder:
-    """In evaluation mode, with batch statistics that are not the initial zeros and ones."""
+    """An encoder in evaluation mode, with batch statistics that are not the initial zeros and ones."""
     return settled(ENCODERS[request.param])
 
 

@@ -1,4 +1,4 @@
-"""Hub ids: what they stand for, and what is said where they cannot be had. The hub is a local server of its routes."""
+"""Hub ids: what they name, and the errors where they cannot be fetched. The hub is a local server with its routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compact encoder has EfficientAT's shape: its released tagger says what it says in its own code."""
+"""The compact encoder has EfficientAT's shape: the released tagger gives the same tags as in its own code."""
 
 from __future__ import annotations
 

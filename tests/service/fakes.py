@@ -30,7 +30,7 @@ CONFIG = ClapConfig(
 SAMPLES = CONFIG.front_end.window_samples
 
 LIMITS = QueueLimits(batch_seconds=8, batch_windows=8, queue_seconds=40)
-"""Of the workers below."""
+"""Limits of the workers below."""
 
 BAD = -1.0
 NOT_FINITE = -2.0

@@ -13,7 +13,7 @@ USER, PASSWORD = "anysound", "sesame"
 RULES = (
     "~anysound:* -@all +ping +info +mget +get +set +hget +hmget +hgetall +hset +hdel +hlen +eval +auth +time +expire"
 )
-"""What docs/caches.md tells operators to allow."""
+"""The permissions that docs/caches.md tells operators to grant."""
 READ_S = 0.05
 """A budget as short as a production service's."""
 
@@ -54,7 +54,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """For the restricted user."""
+        """The URL for the restricted user."""
         return f"{'rediss' if self.tls else 'redis'}://{USER}:{PASSWORD}@127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
@@ -94,7 +94,7 @@ class RedisServer:
         raise AssertionError(f"redis-server did not start:\n{(self.folder / 'redis.log').read_text()}")
 
     def kill(self) -> None:
-        """As a crash does; what it held is gone."""
+        """Kill the server, as a crash would; its data is lost."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()

@@ -1,4 +1,4 @@
-"""How many cores there are by the cgroup's quota, and who yields them."""
+"""The number of cores under a cgroup's quota, and the processes that yield them."""
 
 from __future__ import annotations
 

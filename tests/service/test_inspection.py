@@ -38,7 +38,7 @@ subprocess.run([sys.executable, "-c", ATTACK, str(os.getpid())], check=True)
 
 
 def attack(target: str) -> set[str]:
-    """What a process could do to its parent, of the same user."""
+    """Attacks of a process on its parent, which runs as the same user."""
     command = [*python(), "-c", SCRIPT, target]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return set(done.stdout.split())

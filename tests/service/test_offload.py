@@ -1,4 +1,4 @@
-"""What is brief runs on the event loop, what is not on a thread."""
+"""Brief work runs on the event loop, other work in a thread."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def piecewise(world: int, chunks: int, setting: Setting) -> dict[str, Tensor]:
 
 
 def main(folder: str, settings: str) -> None:
-    """Run by a rank's process: every setting of `settings`, into one file a rank."""
+    """Run by a rank's process: every setting of `settings`, into one file per rank."""
     torch.set_num_threads(1)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)

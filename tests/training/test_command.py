@@ -1,4 +1,4 @@
-"""`anysound train …` says what is wrong in a line."""
+"""The `anysound train` commands report an error in one line."""
 
 from __future__ import annotations
 

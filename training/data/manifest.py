@@ -32,7 +32,7 @@ class Captioned:
 
     @property
     def source(self) -> Path | bytes:
-        """What to decode: the path, or the bytes of a shard's member. Raises OSError."""
+        """The source to decode: the path, or the bytes of a shard's member. Raises OSError."""
         if self.size is None:
             return self.audio
         with self.audio.open("rb") as shard:

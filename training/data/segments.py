@@ -59,7 +59,7 @@ def _place(frames: int, wanted: int, rng: np.random.Generator) -> tuple[int, int
 
 
 def _open(source: Path | bytes) -> soundfile.SoundFile | None:
-    """None where libsndfile cannot open the recording, seek in it exactly, or tell its length."""
+    """Open a recording; None where libsndfile cannot open it, seek in it exactly, or tell its length."""
     try:
         sound = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except soundfile.LibsndfileError:

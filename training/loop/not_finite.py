@@ -15,7 +15,7 @@ from training.loop.ranks import Ranks
 def describe_not_finite(
     ranks: Ranks, place: str, loss: float, norm: float, batch: Batch, audio: Tensor, text: Tensor
 ) -> str:
-    """Which of loss and gradient norm is not finite at `place`, and the recordings whose embeddings [b, d] are not.
+    """The message: whether loss or gradient norm is not finite at `place`, and whose embeddings [b, d] are not.
 
     All ranks must call it together.
     """

@@ -37,7 +37,7 @@ class Ranks:
         return self.rank == 0
 
     def gather(self, features: Tensor) -> Tensor:
-        """Every rank's [b, ...] -> [world x b, ...] in the order of ranks; gradients flow back through it."""
+        """Gather [b, ...] of every rank into [world x b, ...], in the order of ranks; gradients flow back."""
         if self.world == 1:
             return features
         gathered: Tensor = all_gather_tensor_autograd(features.contiguous(), 0, _everyone())

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """How far a run is, apart from weights and optimiser."""
+    """The progress of a run, apart from weights and optimiser."""
 
     step: int = 0
     epochs_validated: int = 0
@@ -80,7 +80,7 @@ class RunStates:
 
 
 def differences(before: Any, now: Any, place: str = "") -> list[str]:
-    """Where two recipes differ, as `optimiser.learning_rate: 0.001, now 0.01`."""
+    """The differences of two recipes, as `optimiser.learning_rate: 0.001, now 0.01`."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [*before, *(key for key in now if key not in before)]
         return [

@@ -61,7 +61,7 @@ def ask(url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> str
 
 
 def percentile(values: list[float], share: float) -> float:
-    """By nearest rank; infinite if there are no values."""
+    """The percentile by nearest rank; infinite if there are no values."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else math.inf
 
 

@@ -72,7 +72,7 @@ def _etag(document: bytes) -> str:
 
 @dataclass(frozen=True)
 class Summary:
-    """What lists and quotas need to know of a set: its etag, how many labels it has, and the bytes of its document."""
+    """The summary of a set, for lists and quotas: its etag, how many labels it has, and the bytes of its document."""
 
     etag: str
     labels: int

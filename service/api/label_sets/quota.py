@@ -1,4 +1,4 @@
-"""How many label sets there may be, and how many bytes they may take, in total and for each key."""
+"""Limits on the number of label sets and on their bytes, in total and per key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store of label sets does."""
+"""The interface of a store of label sets."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What surrounds every request, one concern per module. `service/api/app.py` has their order."""
+"""The middleware around every request, one concern per module. `service/api/app.py` has their order."""

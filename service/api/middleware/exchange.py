@@ -62,13 +62,13 @@ class Exchange:
 
 
 def request_id(headers: Headers) -> str:
-    """The caller's id if it is harmless, else a new one."""
+    """The X-Request-ID of the caller if it is short and plain, else a new one."""
     given = headers.get("x-request-id", "")
     return given if HARMLESS_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def server_timing(exchange: Exchange) -> str:
-    """The header of that name: each stage and the total, in milliseconds."""
+    """The value of the header Server-Timing: each stage and the total, in milliseconds."""
     stages = [f"{stage};dur={seconds * 1e3:.2f}" for stage, seconds in exchange.stages.seconds.items()]
     return ", ".join([*stages, f"total;dur={exchange.seconds * 1e3:.2f}"])
 

@@ -42,7 +42,7 @@ class EmbeddingsIn(BaseModel):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is to be embedded: texts or clips."""
+    """The inputs to embed: texts or clips."""
 
     texts: list[str]
     clips: list[Clip]

@@ -1,4 +1,4 @@
-"""Files that people have: chains, tags, several tracks, inverted channels, wrong headers. Each reads as it sounds."""
+"""Files as people have them: chains, tags, several tracks, inverted channels, wrong headers. Each is read correctly."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ LINKS: dict[str, Callable[[Samples, int], bytes]] = {
 @pytest.mark.parametrize("first", LINKS)
 @pytest.mark.parametrize("second", LINKS)
 def test_every_link_of_a_chain_is_read(first: str, second: str) -> None:
-    """Also where the codec, the rate and the number of channels change from link to link."""
+    """The codec, the rate and the number of channels may change from link to link."""
     stereo = np.repeat(sine(880, 1.5, 24_000), 2, axis=1)
     clip = LINKS[first](sine(440, 1.0, 48_000), 48_000) + LINKS[second](stereo, 24_000)
     waveform = read(clip)
@@ -270,7 +270,7 @@ def mp3(seconds: float, quiet_start: float = 0.0) -> bytes:
 
 
 def xing(clip: bytes | bytearray) -> int:
-    """Where the Xing header is."""
+    """The position of the Xing header."""
     return next(at for at in (clip.find(b"Xing"), clip.find(b"Info")) if 0 <= at < 4_000)
 
 

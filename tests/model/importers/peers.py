@@ -234,6 +234,6 @@ def write_laion(path: Path, fused: bool, changes: dict[str, torch.Tensor | None]
 
 
 def save_pickle(path: Path, member: str, state: State, changes: dict[str, torch.Tensor | None]) -> None:
-    """Every tensor under `module.`, but where `changes` says None."""
+    """Save every tensor under the prefix `module.`, with `changes` applied; None leaves a tensor out."""
     changed = {key: value for key, value in {**state, **changes}.items() if value is not None}
     torch.save({"epoch": 3, member: {f"module.{key}": value for key, value in changed.items()}}, path)

@@ -134,7 +134,7 @@ def slow_embedder() -> SpectralEmbedder:
 
 @pytest.fixture(scope="module")
 def port(slow_embedder: SpectralEmbedder) -> Iterator[int]:
-    """Of a server that takes bodies up to 100 kB and requests up to 1 s."""
+    """The port of a server that accepts bodies up to 100 kB and requests up to 1 s."""
     settings = Settings(**{**SETTINGS.model_dump(), "max_upload_bytes": 100_000, "request_timeout_s": 1.0})
     with listening(create_app(settings, slow_embedder)) as port:
         yield port
@@ -233,7 +233,7 @@ def test_work_is_cancelled_when_its_client_goes_away(
 
 
 def wait_for_line(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What the server logged of one request."""
+    """The line that the server logged for one request."""
     end = time.monotonic() + 5
     while time.monotonic() < end:
         lines = [record for record in caplog.records if record.name == "anysound.access"]

@@ -60,7 +60,7 @@ def connection(port: int) -> Iterator[socket.socket]:
 
 
 def cut_off(connection: socket.socket) -> bytes:
-    """What came before the server hung up."""
+    """The bytes that arrived before the server closed the connection."""
     received = b""
     try:
         while data := connection.recv(1 << 16):

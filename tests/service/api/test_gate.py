@@ -1,4 +1,4 @@
-"""Who may come in, and how often."""
+"""Which requests pass the gate, and how many per caller."""
 
 from __future__ import annotations
 

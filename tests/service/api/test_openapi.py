@@ -1,6 +1,6 @@
 """Requests that the OpenAPI document allows, and some that it does not: each has an answer that the document names.
 
-`FUZZ_EXAMPLES=1000 pytest tests/service/api/test_openapi.py` tries so many an operation.
+`FUZZ_EXAMPLES=1000 pytest tests/service/api/test_openapi.py` tries that many requests per operation.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a service over a real socket."""
+    """The address of a service over a real socket."""
     limits = {"max_upload_bytes": 100_000, "request_timeout_s": 10.0}
     settings = Settings(**{**SETTINGS.model_dump(), **limits})
     with listening(create_app(settings, SpectralEmbedder())) as port:

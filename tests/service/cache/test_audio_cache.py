@@ -140,7 +140,7 @@ def test_another_process_has_the_recording_from_redis(serve: Serve, low: bytes, 
 
 
 def wait_for_write(server: RedisServer) -> None:
-    """Until the recording and all prompts are in Redis."""
+    """Wait until the recording and all prompts are in Redis."""
     end = time.monotonic() + 10
     while server.admin("DBSIZE") != b":%d\r\n" % EMBEDDED_KEYS:
         assert time.monotonic() < end, "the embeddings were not written"

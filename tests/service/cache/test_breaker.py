@@ -9,7 +9,7 @@ from service.cache.breaker import Breaker
 
 
 class Server:
-    """Answers probes or not."""
+    """A server that answers probes only while told to."""
 
     def __init__(self) -> None:
         self.well = False

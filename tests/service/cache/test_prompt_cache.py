@@ -48,7 +48,7 @@ def right(prompt: str) -> Embeddings:
 
 
 class Counts:
-    """What the metric of cache requests grew by since this was made."""
+    """The growth of the metric of cache requests since this object was made."""
 
     def __init__(self) -> None:
         self._before = self._now()

@@ -1,6 +1,7 @@
-"""What a clip that took its decoder over could try: `attacked` decodes, but runs the function that a clip names.
+"""Attacks that a clip could try after taking over its decoder.
 
-The clip is `NAME ARGUMENT`. An attack that the kernel refuses is reported as an AudioError with the reason `refused`.
+`attacked` stands for decoding and runs the function that a clip names; the clip is `NAME ARGUMENT`. An attack that the
+kernel refuses is reported as an AudioError with the reason `refused`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ UPROBES = {335, 336} if platform.machine() == "x86_64" else set()
 
 
 def system_call(number: int, *arguments: int) -> int:
-    """By its number, past Python and the C library. Raises OSError."""
+    """Make a system call by its number, past Python and the C library. Raises OSError."""
     result: int = libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -39,12 +40,12 @@ def system_call(number: int, *arguments: int) -> int:
 
 
 def not_permitted() -> PermissionError:
-    """As the kernel says it, where Python says it otherwise."""
+    """The kernel's EPERM, where Python raises another exception for it."""
     return PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def channel() -> socket.socket:
-    """The decoder's, to the API process."""
+    """The decoder's channel to the API process."""
     return next(found for found in gc.get_objects() if isinstance(found, socket.socket))
 
 
@@ -208,7 +209,7 @@ def call_by_the_second_table(_: str) -> None:
 
 
 def call_everything_else(_: str) -> None:
-    """Every call that is not on the list. Raises OSError where all are refused, else ValueError with the numbers."""
+    """Make every call that is not on the list. Raises OSError if all are refused, else ValueError with the numbers."""
     allowed = {getattr(call, platform.machine()) for call in seccomp.CALLS.values()}
     open_ways = []
     for number in set(range(600)) - allowed - UPROBES:

@@ -1,6 +1,6 @@
-"""Every attack of a decoder on what is around it: `python -m tests.service.decoding.breakout`.
+"""Run every attack of a decoder on its surroundings: `python -m tests.service.decoding.breakout`.
 
-Prints what came of each as JSON. `--without unshare` and `--without seccomp` refuse this process, and all that it
+Prints the result of each as JSON. `--without unshare` and `--without seccomp` refuse this process, and all that it
 starts, namespaces or filters of system calls, as container runtimes and emulators do.
 """
 

@@ -34,7 +34,7 @@ async def reason(decoding: DecodePool, clip: str | bytes) -> str:
 
 
 async def decodes(decoding: DecodePool) -> None:
-    """A sound clip is decoded, so there is a decoder that works."""
+    """Check that a valid clip is decoded, so that there is a working decoder."""
     await decoding.decode(CLIP, SHAPE)
 
 

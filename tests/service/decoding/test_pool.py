@@ -240,7 +240,7 @@ async def test_an_interactive_clip_does_not_wait_for_a_bulk_one_to_end() -> None
 
 
 def test_decoders_end_with_the_process_that_started_them() -> None:
-    """Also when it is killed, and while they decode."""
+    """They end when it is killed, too, and while they decode."""
     script = (
         "import asyncio, sys\n"
         "from tests.service.decoding.conftest import SHAPE, pool, processes\n"

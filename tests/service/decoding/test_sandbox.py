@@ -1,4 +1,4 @@
-"""A clip that took its decoder over finds no way out of it."""
+"""A clip that has taken over its decoder cannot reach anything outside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.service.unprivileged import python
 
 
 def breakout(interpreter: Sequence[str], *flags: str) -> dict[str, str]:
-    """What came of each attack."""
+    """The result of each attack."""
     command = [*interpreter, "-m", "tests.service.decoding.breakout", *flags]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     outcomes: dict[str, str] = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""What Prometheus sees: the design's names, well formed, few series whatever clients send, and right sums."""
+"""Metrics as Prometheus sees them: well formed, with the design's names, right sums, and few series."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ REQUESTS = 24
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Of a service with two API processes, and of its metrics."""
+    """The addresses of a service with two API processes and of its metrics."""
     folder = tmp_path_factory.mktemp("metrics")
     port = free_port()
     flags = [

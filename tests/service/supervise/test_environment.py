@@ -63,7 +63,7 @@ def place() -> Iterator[Path]:
 
 @pytest.mark.skipif(subprocess.run([*AS_NOBODY, "true"], capture_output=True).returncode != 0, reason="no namespaces")
 def test_a_user_without_name_home_and_locale_is_served(place: Path, tiny_folder: Path) -> None:
-    """As a container gets from `docker run --user 54321`, with variables that are set and empty, and a long TMPDIR."""
+    """The environment after `docker run --user 54321`, with variables that are set but empty, and a long TMPDIR."""
     shutil.copytree(tiny_folder, place / "checkpoint")
     temporary = place / "a long path".replace(" ", "-") / ("d" * 100)
     temporary.mkdir(parents=True)

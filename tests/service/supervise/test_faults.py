@@ -1,4 +1,4 @@
-"""What goes wrong in production, done to the real processes: nobody hangs, and nobody pays for another's fault."""
+"""Faults of production, inflicted on the real processes: no request hangs, and no caller pays for another's fault."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Service:
 
 @contextmanager
 def running(model: Path, log: Path, *flags: str) -> Iterator[Service]:
-    """Without a cache of audio: every clip is to reach the worker."""
+    """Run a service without a cache of audio, so that every clip reaches the worker."""
     serve = ["serve", "--port", "0", "--model", str(model), "--audio-cache-bytes", "0", *flags]
     command = [sys.executable, "-m", "tests.service.faulty", *serve]
     with log.open("wb") as errors, subprocess.Popen(command, cwd=ROOT, stderr=errors) as supervisor:
@@ -132,7 +132,7 @@ class Load:
         return Counter(answer.status_code for answer in self.answers)
 
     async def until_served(self, more: int = 50) -> None:
-        """Until so many more requests got scores."""
+        """Wait until this many more requests have got scores."""
         goal = self.statuses[200] + more
         await until(lambda: self.statuses[200] >= goal)
 

@@ -1,4 +1,4 @@
-"""The engine: one checkpoint, the same embedding whatever the batch, and fewer bits only where no score shows it."""
+"""The engine: the same embedding in every batch, and bfloat16 only where no score changes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from service.worker.requests import Kind, Request
 
 
 def request(name: str, count: int = 1, *, group: str | None = None) -> Request:
-    """Of `count` items that cost 1 each."""
+    """A request of `count` items that cost 1 each."""
     return Request(name, group or name, Kind.AUDIO, Priority.INTERACTIVE, [1.0] * count, 1_000.0, 0.0)
 
 

@@ -37,7 +37,7 @@ def model() -> FakeModel:
 
 @pytest.fixture
 def endpoint(model: FakeModel, tmp_path: Path) -> Iterator[str]:
-    """Of a worker that serves the fake model."""
+    """The endpoint of a worker that serves the fake model."""
     address = f"ipc://{tmp_path}/worker"
     with serving(model, address, stats_file=tmp_path / "stats.json"):
         yield address

@@ -28,7 +28,7 @@ Found = dict[str, Tensor]
 
 
 def on_ranks(world: int, settings: list[Setting], folder: Path) -> list[list[Found]]:
-    """What every rank found, [rank][setting]."""
+    """The results of every rank, [rank][setting]."""
     torch.save([asdict(setting) for setting in settings], folder / "settings.pt")
     command = [
         sys.executable,

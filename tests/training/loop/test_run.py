@@ -1,4 +1,4 @@
-"""A whole run: what it leaves behind, and how it ends when it cannot go on."""
+"""A whole run: the files it leaves, and its end when it cannot go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved states: whole or not there, and never lost to the one that comes after."""
+"""Saved states: complete or absent, and never lost when the next one is saved."""
 
 from __future__ import annotations
 

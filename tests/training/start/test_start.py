@@ -1,4 +1,4 @@
-"""What a run begins with, and that nothing it trained is missing from its checkpoint."""
+"""The weights that a run starts from; nothing that it trains is missing from its checkpoint."""
 
 from __future__ import annotations
 
