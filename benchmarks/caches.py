@@ -113,9 +113,9 @@ async def caches(redis: RedisServer) -> None:
             hole = [await timed(another()) for _ in range(3)]
             opened = [await timed(another()) for _ in range(300)]
         p99 = float(np.quantile(healthy, 0.99))
-        row("50 new labels, Redis well", spread(healthy), "")
-        row("... black-holed, the first three over the healthy p99", f"+ {ms(max(hole) - p99)}", "+ 60 ms")
-        row("... black-holed, breaker open, p99 over p99", f"{ms(float(np.quantile(opened, 0.99)) - p99)}", "+ 2 ms")
+        row("50 new labels, Redis answers", spread(healthy), "")
+        row("Redis silent, the first three requests over the healthy p99", f"+ {ms(max(hole) - p99)}", "+ 60 ms")
+        row("Redis silent, breaker open, over the healthy p99", ms(float(np.quantile(opened, 0.99)) - p99), "+ 2 ms")
 
 
 async def sandbox() -> None:
@@ -287,8 +287,8 @@ def keys() -> None:
                     times[kind].append(time.perf_counter() - began)
     medians = {kind: statistics.median(each) for kind, each in times.items()}
     row("1,000 wrong keys", f"all {sorted(statuses)}", "all 401")
-    measured = f"{ms(medians['near'])} near, {ms(medians['far'])} far from a right one"
-    row("... median time to refuse", measured, "no difference")
+    measured = f"{ms(medians['near'])} near, {ms(medians['far'])} far from a valid one"
+    row("1,000 wrong keys, median time to refuse", measured, "no difference")
 
 
 def main() -> None:

@@ -241,7 +241,7 @@ class Classifier:
 def problem_of(error: Exception) -> Problem:
     """The problem that reports the failure of an embedding to a client."""
     if isinstance(error, Overloaded):
-        return Problem(Code.OVERLOADED, "The service cannot take this work in time.", error.retry_after_s)
+        return Problem(Code.OVERLOADED, "The service cannot finish this work in time.", error.retry_after_s)
     if isinstance(error, WorkerUnavailable):
         return Problem(Code.NOT_READY, "The worker is starting.", error.retry_after_s)
     if isinstance(error, DeadlineExceeded | TimeoutError):

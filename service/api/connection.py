@@ -73,7 +73,7 @@ class Connection(HttpToolsProtocol):
         """Called for a request that cannot be parsed, or whose path and query are too long for the parser."""
         problem = invalid("the request is not valid HTTP/1.1")
         if len(self.url) > URL_BYTES:
-            detail = f"The path and the query may have {URL_BYTES} bytes together; send the labels in the body."
+            detail = f"The path and the query together exceed {URL_BYTES} bytes; send the labels in the body."
             problem = Problem(Code.PAYLOAD_TOO_LARGE, detail)
         request_id = uuid.uuid4().hex
         answer = respond(problem, request_id)

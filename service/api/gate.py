@@ -60,7 +60,7 @@ async def admit(headers: Headers, keys: Keys, buckets: Buckets | SharedBuckets |
         wait_s = await buckets.take(caller)
         stages.mark("cache")
         if wait_s > 0:
-            raise Problem(Code.RATE_LIMITED, "This key has asked too often.", retry_after_s=wait_s)
+            raise Problem(Code.RATE_LIMITED, "This key has sent too many requests.", retry_after_s=wait_s)
     return caller
 
 

@@ -33,7 +33,7 @@ class RequestBounds:
         """Count a decoded clip of `windows` windows."""
         self._seconds += seconds
         if self._seconds > self._max_seconds:
-            detail = f"The clips of a request may have {self._max_seconds:g} s of audio together; these have more."
+            detail = f"The clips have more than {self._max_seconds:g} s of audio together, the limit of a request."
             raise Problem(Code.AUDIO_TOO_LONG, detail)
         self._add(windows * self._window_bytes)
 

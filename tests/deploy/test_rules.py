@@ -24,7 +24,7 @@ Series = dict[str, str]
 
 @dataclass(frozen=True)
 class Case:
-    """`firing` and `silent` are series of a value a minute, up to `at` minutes."""
+    """`firing` and `silent` are series of one value per minute, up to `at` minutes."""
 
     alert: str
     labels: dict[str, str]

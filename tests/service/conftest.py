@@ -71,14 +71,14 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis_server(shared_redis: RedisServer) -> RedisServer:
-    """A real one, empty, with a restricted user."""
+    """A real Redis, empty, with a restricted user."""
     shared_redis.admin("FLUSHALL")
     return shared_redis
 
 
 @pytest.fixture(scope="session")
 def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A real one that speaks nothing but TLS."""
+    """A real Redis that accepts TLS only."""
     if shutil.which("redis-server") is None or shutil.which("openssl") is None:
         pytest.skip("there is no redis-server with TLS on PATH, or no openssl (Debian: redis-server, openssl)")
     with RedisServer(tmp_path_factory.mktemp("tls"), tls=True) as server:

@@ -14,7 +14,7 @@ RETRY_S = 1
 """Retry-After while too many bodies are in memory: bodies are freed when their requests end."""
 SMALL_ANSWER_BYTES = 64 << 10
 """Answers below this size are not counted."""
-FULL = Problem(Code.OVERLOADED, "The service holds as many bytes of requests and answers as it may.", RETRY_S)
+FULL = Problem(Code.OVERLOADED, "Requests and answers in progress fill the memory that they may take.", RETRY_S)
 
 
 class HeldBytes:

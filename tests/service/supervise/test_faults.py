@@ -58,7 +58,7 @@ class Service:
         return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def until_unready(self) -> None:
-        """A worker takes seconds to start: readiness has to say so before it is back."""
+        """Wait until the service is not ready; a worker takes seconds to start, so this cannot be missed."""
         while (answer := httpx2.get(f"{self.address}/readyz")).status_code == 200:
             time.sleep(0.01)
         assert answer.status_code == 503
