@@ -123,7 +123,7 @@ class Encoder:
         return F.normalize(joint.float(), dim=-1).cpu().numpy(), features.float().cpu().numpy()
 
     def __call__(self, windows: Samples) -> tuple[Embeddings, Embeddings]:
-        """All of `windows`, as many at a time as memory allows."""
+        """Encode all of `windows`, as many at a time as memory allows."""
         joint, features = [], []
         start = 0
         while start < len(windows):

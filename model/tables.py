@@ -66,7 +66,7 @@ def csv_rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[st
     header, and a quote that is not closed.
     """
     text = read_text(path)
-    sep = re.match(r"sep=(.)\r?\n", text, re.IGNORECASE)  # Excel's first line
+    sep = re.match(r"sep=(.)\r?\n", text, re.IGNORECASE)  # a first line that Excel understands
     if sep:
         text = "\n" + text[sep.end() :]
     delimiter = sep[1] if sep else _delimiter(text, required)
@@ -136,7 +136,7 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise TableError(f"{path}:{number}: not JSON ({error.msg})") from None
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        except (ValueError, RecursionError) as error:  # e.g. thousands of digits or brackets
             raise TableError(f"{path}:{number}: not JSON that can be read ({error})") from None
         if not isinstance(row, dict):
             raise TableError(f"{path}:{number}: not a JSON object")

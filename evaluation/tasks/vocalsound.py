@@ -26,7 +26,7 @@ def read(root: Path) -> list[Clip]:
         if not path.exists():
             continue
         for item in json.loads(path.read_text(encoding="utf-8"))["data"]:
-            file = Path(item["wav"]).name  # the lists hold the authors' own folders
+            file = Path(item["wav"]).name  # the lists contain paths of the authors' machine
             speaker, *_, label = Path(file).stem.split("_")
             clips.append(Clip(audio / file, (CLASSES.get(label, label),), split, source=speaker))
     return clips

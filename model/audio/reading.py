@@ -90,7 +90,7 @@ def _decode(data: memoryview, budget: Budget) -> Waveform | None:
             except AudioError as error:
                 if error.code == "audio_too_long":
                     raise
-                continue  # the other parts are read, as the rest of a damaged clip is
+                continue  # as in any damaged clip, the other parts are still read
         if waveform and len(waveform.samples):
             waveforms.append(waveform)
     if not waveforms:

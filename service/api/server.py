@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
 
         Otherwise their clients would be reset, or wait in the queue that the supervisor's copy of the socket keeps.
         """
-        listeners = [listener.dup() for listener in sockets or []]  # connections that the loop has are closed by it
+        listeners = [listener.dup() for listener in sockets or []]  # copies: the loop closes its own
         for server in self.servers:
             server.close()
         for listener in listeners:

@@ -219,7 +219,7 @@ class DecodePool:
             self._hand_out()
 
         def let_go() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
+            with contextlib.suppress(RuntimeError):  # the event loop is closed already
                 loop.call_soon_threadsafe(release)
 
         self._held_bytes += count

@@ -126,7 +126,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     """Environment variables that give a child the same settings, including those given as flags."""
     values = settings.model_dump(mode="json", exclude_none=True)
     if settings.redis_url is not None:
-        values["redis_url"] = settings.redis_url.get_secret_value()  # a dump holds asterisks
+        values["redis_url"] = settings.redis_url.get_secret_value()  # model_dump gives asterisks
     return {
         f"ANYSOUND_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     settings = parse(arguments)
     forbid_inspection()
     logs.configure(settings.log_format)
-    signal.signal(signal.SIGTERM, _stop)  # until the supervisor handles it
+    signal.signal(signal.SIGTERM, _stop)  # until the supervisor sets its own handler
     try:
         return run(settings)
     except (NoFolder, ValueError) as error:

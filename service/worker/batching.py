@@ -63,7 +63,7 @@ class BatchQueue:
         self._last = Kind.AUDIO
         self._passed_over = 0
 
-    # What waits
+    # Waiting work
 
     def waiting(self, kind: Kind, priority: Priority | None = None) -> float:
         """Cost that waits: seconds of audio, reserved ones included, or tokens."""

@@ -155,7 +155,7 @@ class Engine:
             self._running += 1
             alone = self._running == 1
         if self.device.type == "cpu":
-            torch.set_num_threads(self._threads_alone if alone else 1)  # of the calling thread only
+            torch.set_num_threads(self._threads_alone if alone else 1)  # applies to the calling thread only
         try:
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
                 yield

@@ -51,7 +51,7 @@ class WaitEstimate:
         self.rates = rates or {kind: QueueRate() for kind in Kind}
         self._limits = limits
         self._text: deque[tuple[float, float]] = deque(maxlen=TEXT_BATCHES)  # cost, and seconds from start to end
-        self._running: dict[int, tuple[float, float]] = {}  # id of a batch: when it started, how long it should take
+        self._running: dict[int, tuple[float, float]] = {}  # by batch id: start and expected duration
         self._last_finished = -math.inf
 
     def learn(self, kind: Kind, cost: float, duration_s: float) -> None:

@@ -129,7 +129,7 @@ class Worker:
         self._socket.close()
         context.term()
 
-    # What API processes send
+    # Messages from API processes
 
     def _receive_all(self) -> None:
         for _ in range(64):  # finished batches are answered next
@@ -210,7 +210,7 @@ class Worker:
             with self.compute.lock:
                 self.queue.cancel(key)
 
-    # What they are sent
+    # Messages to API processes
 
     def _answer(self, finished: Finished) -> None:
         self._expire(finished.batch.expired)

@@ -20,7 +20,7 @@ from training.recipe import RecipeError
 
 CPU = torch.device("cpu")
 
-# Longer than any validation: its ranks wait for the slowest.
+# Longer than any validation, in which all ranks wait for the slowest.
 TIMEOUT = timedelta(hours=2)
 
 

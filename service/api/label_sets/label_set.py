@@ -57,7 +57,7 @@ class LabelSet:
             raise ValueError("a label set without labels")
         if label_set.template is not None:
             check_template(label_set.template)
-        vars(label_set)["etag"] = _etag(document)  # kept, so that reading it does not write the document again
+        vars(label_set)["etag"] = _etag(document)  # else the property would write it again
         return label_set
 
 
