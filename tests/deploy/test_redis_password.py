@@ -17,7 +17,7 @@ from tests.deploy.test_live import PASSWORD, redis, start
 
 pytestmark = pytest.mark.usefixtures("helm")
 
-OVERLAP_S = 4
+OVERLAP_S = 10
 NEW = "another password"
 
 

@@ -62,4 +62,4 @@ def test_a_folder_without_recordings_is_named(shared: Path, tmp_path: Path) -> N
     weights = str(shared / "data/weights/efficientat_mn04_as.pt")
     outcome = CliRunner().invoke(app, ["caption", str(tmp_path), "--tagger", weights])
     assert outcome.exit_code == 2
-    assert "holds no recording" in outcome.output
+    assert "contains no recording" in outcome.output
