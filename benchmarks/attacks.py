@@ -211,12 +211,17 @@ def limit_mib() -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks", description=__doc__.splitlines()[0])
     parser.add_argument("attacks", nargs="*", metavar="ATTACK", help="all if none is named")
-    names = parser.parse_args(arguments).attacks or list(ATTACKS)
+    parser.add_argument("--cgroup", type=Path, help="control group to start the service in, whose memory you limited")
+    options = parser.parse_args(arguments)
+    names = options.attacks or list(ATTACKS)
     columns = ["attack", "answers", "largest MiB", "s", "API MiB", "service MiB", "livez max ms", "failed", "alive"]
     table = Table(*columns, title=f"limit {limit_mib():.0f} MiB, /livez {PROBE_LIMIT_S * 1e3:.0f} ms")
     all_held = True
     for name in names:
-        with tempfile.TemporaryDirectory() as folder, anysound(None, Path(folder) / "log") as running:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            anysound(None, Path(folder) / "log", cgroup=options.cgroup) as running,
+        ):
             row, held = attack(ATTACKS[name], running)
         table.add_row(*row)
         all_held &= held

@@ -85,11 +85,13 @@ def started(name: str, command: Sequence[str | Path], health: str, target: Targe
 
 
 @contextmanager
-def anysound(model: Path | None, log: Path, *flags: str) -> Iterator[Running]:
-    """This service, as started by `anysound serve`, without the audio cache."""
+def anysound(model: Path | None, log: Path, *flags: str, cgroup: Path | None = None) -> Iterator[Running]:
+    """This service, as started by `anysound serve`, without the audio cache; in a control group if one is given."""
     port = free_port()
     command = [sys.executable, "-m", "anysound", "serve", "--port", str(port), "--audio-cache-bytes", "0", *flags]
     command += [] if model is None else ["--model", str(model)]
+    if cgroup is not None:
+        command = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(cgroup), *command]
     target = Target("127.0.0.1", port, f"/v1/classify?{QUERY}")
     with started("anysound", [*command, "--log-format", "text"], "/readyz", target, log) as running:
         yield running
