@@ -54,7 +54,7 @@ class JsonBodies:
         chunks = [chunk async for chunk in request.stream()]
         size = sum(map(len, chunks))
         if limit is not None and size > limit[1]:
-            raise Problem(Code.PAYLOAD_TOO_LARGE, f"The body has {size} bytes; the limit is {limit[1]} ({limit[0]}).")
+            raise Problem(Code.PAYLOAD_TOO_LARGE, f"The body has {size}; the limit is {limit[1]} bytes ({limit[0]}).")
         if size <= BRIEF_BYTES:
             return build(parse_object(chunks))
         async with self._turn:
