@@ -482,9 +482,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
     parser.add_argument("--sources", type=Path, default=SOURCES)
+    parser.add_argument("--first", type=int, help="so many entries of the list; all of them where this is not given")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    sources = read_sources(options.sources)
+    sources = read_sources(options.sources)[: options.first]
     out: Path = options.out.resolve()
     to_do = [source for source in sources if not (out / source.place / "rows.jsonl").exists()]
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:

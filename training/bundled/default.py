@@ -1,28 +1,33 @@
 """The bundled checkpoint, from recordings to a folder that serves: `make train-default`.
 
-Recordings are decoded once (`recordings`), mixed and tagged (`pool`), the tagger's features are aligned with the text
-encoder (`align`), and a compact encoder learns from scratch to give the same embeddings (`student`). Each step leaves
-its result in the run's folder; a run that was stopped goes on where it was.
+Recordings are decoded once (`recordings`) and the tagger listens to each (`heard`); from that its joint space follows.
+A compact encoder learns from scratch to place mixtures as the tagger does (`stage`, `student`); then the text side is
+fitted. Each step leaves its result in the run's folder; a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import yaml
+from pydantic import Field
+from torch import Tensor
 
 from model.checkpoint import save
-from model.clap import AudioEncoder, Clap, LinearProjection
+from model.clap import Clap
 from model.config import ClapConfig, Frozen
-from model.text import Tokenizer, package_folder
-from training.bundled.align import Alignment, AlignmentSettings, align, caption_weights
-from training.bundled.pool import Pool, PoolSpec, make_pool
-from training.bundled.recordings import WaveformStore, read_manifest
-from training.bundled.student import Student, StudentSettings, Targets, train_student
-from training.tagging.phrases import PhraseBank, read_phrases
+from model.memory import keep_freed_memory
+from training.bundled.blocks import Blocks, floats
+from training.bundled.finish import TextSide, assemble, fit_texts, set_scale
+from training.bundled.heard import Kept, first_window, listen
+from training.bundled.recordings import Recordings, WaveformStore, read_manifest
+from training.bundled.stage import Stage, train_stage
+from training.bundled.student import Student, Teacher
+from training.tagging.space import JointSpace
 from training.tagging.tagger import FRONT_END, Tagger, class_labels
 
 log = logging.getLogger(__name__)
@@ -30,20 +35,20 @@ log = logging.getLogger(__name__)
 RECIPE = Path(__file__).parents[1] / "recipes" / "default.yaml"
 
 
-class PoolRecipe(Frozen):
-    """Mixtures of the recordings of some manifests, `chunks` x 512 of them."""
-
-    manifests: tuple[str, ...]
-    chunks: int
-    seed: int
-
-
 class Recipe(Frozen):
-    """Everything that decides the checkpoint but the recordings themselves."""
+    """Everything that decides the checkpoint but the recordings themselves.
 
-    pools: tuple[PoolRecipe, ...]
-    alignment: AlignmentSettings
-    student: StudentSettings
+    `manifests` name folders of recordings, `held_out` collections of them that nothing is trained on. The joint space
+    follows from the captioned recordings of the manifests in `space`.
+    """
+
+    manifests: tuple[str, ...] = Field(min_length=1)
+    held_out: tuple[str, ...] = ()
+    space: tuple[str, ...] = Field(min_length=1)
+    shrinkage: float = Field(0.3, gt=0)
+    seed: int = 0
+    stages: tuple[Stage, ...]
+    text: TextSide = TextSide()
     checkpoint: ClapConfig
 
 
@@ -52,66 +57,82 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
     return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def make_pools(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: Path, processes: int) -> Pool:
-    """Decode, mix and tag; `folders` says where each manifest named in the recipe lies."""
-    made = []
-    for number, part in enumerate(recipe.pools):
-        store = run / f"recordings-{number}"
-        if not (store / "labels.json").exists():
-            recordings = [row for name in part.manifests for row in read_manifest(folders[name] / "manifest.jsonl")]
-            WaveformStore.build(recordings, store, FRONT_END.sample_rate)
-        spec = PoolSpec(store, tagger_weights, class_labels(tagger_weights), run / f"pool-{number}", part.seed)
-        make_pool(spec, part.chunks, processes)
-        made.append(spec.folder)
-    return Pool(made)
+def decode(names: Sequence[str], folders: dict[str, Path], tagger: Tagger, run: Path) -> dict[str, Path]:
+    """A store for each manifest, with what the tagger hears in it; `folders` says where each manifest lies."""
+    stores = {name: run / "recordings" / name for name in names}
+    for name, store in stores.items():
+        if not WaveformStore.exists(store):
+            WaveformStore.build(list(read_manifest(folders[name] / "manifest.jsonl")), store, FRONT_END.sample_rate)
+        listen(store, tagger)
+    return stores
 
 
-def assemble(config: ClapConfig, encoder: AudioEncoder, alignment: Alignment) -> Clap:
-    """The trained parts as one CLAP."""
-    clap = Clap(config)
-    clap.audio_encoder.load_state_dict(encoder.state_dict())
-    projection = clap.caption_encoder.projection
-    if not isinstance(projection, LinearProjection):
-        raise TypeError("the default recipe trains a linear text projection")
-    projection.linear.load_state_dict(alignment.text.state_dict())
-    with torch.no_grad():
-        clap.logit_scale.copy_(alignment.logit_scale)
-    return clap
+def make_teacher(recipe: Recipe, stores: dict[str, Path], tagger: Tagger) -> Teacher:
+    named = Kept.read([stores[name] for name in recipe.space], recipe.held_out)
+    captioned = [number for number, row in enumerate(named.rows) if row["caption"]]
+    captions = [named.rows[number]["caption"] for number in captioned]
+    space = JointSpace.fit(tagger.head(), named.features[captioned], captions, recipe.shrinkage)
+    everything = Kept.read(list(stores.values()), recipe.held_out)
+    return Teacher(space, everything.features, everything.logits)
 
 
-def train(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: Path, processes: int = 2) -> Path:
+class Judge:
+    """Mean cosine of a student's and the teacher's embeddings of the recordings that are held out, first windows."""
+
+    def __init__(self, stores: Sequence[Path], held_out: Sequence[str], teacher: Teacher) -> None:
+        recordings = Recordings(stores, held_out, held_out_only=True)
+        self.rows = recordings.rows
+        length = FRONT_END.window_samples
+        self.windows = torch.stack([first_window(recordings.samples(i), length) for i in range(len(recordings))])
+        self.wanted = teacher.space.embed(Kept.read(stores, held_out, held_out_only=True).features)
+
+    @torch.inference_mode()
+    def embeddings(self, student: Student) -> Tensor:
+        return torch.cat([student(floats(part)).embeddings for part in self.windows.split(16)])
+
+    def __call__(self, student: Student) -> float:
+        return float((self.embeddings(student) * self.wanted).sum(dim=1).mean())
+
+
+def train(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: Path, producers: int = 1) -> Path:
     """Make the checkpoint in `run/checkpoint`; its path is returned."""
-    pool = make_pools(recipe, folders, tagger_weights, run, processes)
-    log.info("%d mixtures", len(pool))
-    text = recipe.checkpoint.text_encoder
     tagger = Tagger(tagger_weights, class_labels(tagger_weights))
+    stores = decode(recipe.manifests, folders, tagger, run)
+    teacher = make_teacher(recipe, stores, tagger)
+    places = list(stores.values())
+    judge = Judge(places, recipe.held_out, teacher)
+    torch.manual_seed(recipe.seed)
     clap = Clap(recipe.checkpoint)
-    tokenizer = Tokenizer(package_folder(text), text.max_tokens)
-    classes = read_phrases(tagger.classes)
-    bank = PhraseBank(classes, clap.caption_encoder.base, tokenizer, text.pooling)
-    generic = torch.tensor([row.generic for row in classes])
-    settings = recipe.alignment
-    weights = caption_weights(pool.logits, generic, settings.prior_power, settings.generic_weight)
-    alignment = align(pool.features, weights, bank, settings)
-    student = Student(clap.audio_encoder, pool.features.shape[1])
-    targets = Targets(pool, alignment, weights)
-    train_student(student, pool, targets, alignment, bank, recipe.student, run / "student")
-    checkpoint = run / "checkpoint"
-    save(assemble(recipe.checkpoint, student.encoder, alignment), checkpoint, dtype=torch.float16)
-    return checkpoint
+    student = Student(clap.audio_encoder, tagger.network.embedding_dim, len(tagger.classes))
+    for number, stage in enumerate(recipe.stages, 1):
+        blocks = Blocks(places, recipe.held_out, tagger_weights, stage.window_s, stage.block, stage.seed)
+        average = train_stage(stage, blocks, student, teacher, run / f"stage-{number}", judge, producers)
+        student.load_state_dict(average.state_dict())
+    student.eval()
+    clap, tokenizer = assemble(recipe.checkpoint, student.encoder)
+    named = Kept.read([stores[name] for name in recipe.space], recipe.held_out)
+    fit_texts(clap, tokenizer, recipe.text, teacher.space, tagger.classes, named)
+    naming = set_scale(clap, tokenizer, judge.rows, judge.embeddings(student))
+    log.info("held-out collections: cosine %.3f, naming %.3f", judge(student), naming)
+    save(clap, run / "checkpoint", dtype=torch.float16)
+    return run / "checkpoint"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the bundled checkpoint.")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--train", type=Path, required=True, help="folder of the training manifest")
-    parser.add_argument("--debian", type=Path, required=True, help="folder that training.bundled.debian wrote")
+    parser.add_argument("--manifest", action="append", required=True, metavar="NAME=FOLDER", help="a manifest's folder")
     parser.add_argument("--tagger", type=Path, required=True, help="efficientat_mn04_as.pt")
     parser.add_argument("--run", type=Path, default=Path("runs/default"))
+    parser.add_argument("--producers", type=int, default=1, help="processes that make mixtures")
+    parser.add_argument("--threads", type=int, default=2, help="compute threads of the student")
     arguments = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    folders = {"train": arguments.train, "debian": arguments.debian}
-    print(train(read_recipe(arguments.recipe), folders, arguments.tagger, arguments.run))  # noqa: T201
+    folders = {name: Path(folder) for name, folder in (item.split("=", 1) for item in arguments.manifest)}
+    recipe = read_recipe(arguments.recipe)
+    print(train(recipe, folders, arguments.tagger, arguments.run, arguments.producers))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Recordings to train on: JSON-lines manifests, and one array that holds every decoded waveform."""
+"""Recordings to train on: JSON-lines manifests, and one array for each that holds every decoded waveform."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from model.audio import AudioError, Limits, load
 log = logging.getLogger(__name__)
 
 Samples = npt.NDArray[np.int16]
+SAMPLES, EDGES, ROWS = "samples.int16", "edges.npy", "rows.json"
+COLLECTION = re.compile(r"(?:[^(:]|\([^)]*\)|:(?! ))*")
+# How much a recording without a label weighs: as much as one of eleven that share a label.
+UNNAMED = 0.3
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,12 @@ class Recording:
     labels: tuple[str, ...]
     source: str
     licence: str
+
+    @property
+    def collection(self) -> str:
+        """The source without the path inside it that some manifests add after a colon."""
+        match = COLLECTION.match(self.source)
+        return match[0] if match else self.source
 
 
 def read_manifest(path: Path) -> Iterator[Recording]:
@@ -51,54 +62,82 @@ def read_manifest(path: Path) -> Iterator[Recording]:
 
 
 class WaveformStore:
-    """Every recording decoded once, mono int16 at one sample rate, end to end in a memory-mapped file.
+    """Every recording of a manifest decoded once, mono int16 at one sample rate, end to end in a memory-mapped file.
 
-    `samples(i)` is a view, so that many processes share one copy in the page cache.
+    `samples(i)` is a view, so that many processes share one copy in the page cache. `rows[i]` holds `caption`, `label`
+    (the first one, or nothing) and `collection`.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._samples = np.load(folder / "samples.npy", mmap_mode="r")
-        self._edges = np.load(folder / "edges.npy")
-        self.labels: list[list[str]] = json.loads((folder / "labels.json").read_text())
+        self._samples = np.memmap(folder / SAMPLES, np.int16, "r")
+        self._edges = np.load(folder / EDGES)
+        self.rows: list[dict[str, str]] = json.loads((folder / ROWS).read_text(encoding="utf-8"))
 
     def __len__(self) -> int:
-        return len(self._edges) - 1
+        return len(self.rows)
 
     def samples(self, index: int) -> Samples:
         view: Samples = self._samples[self._edges[index] : self._edges[index + 1]]
         return view
 
-    def weights(self) -> npt.NDArray[np.float64]:
-        """Sampling weights [n]: recordings of a frequent first label weigh less, by the root of its count."""
-        first = [labels[0] if labels else "" for labels in self.labels]
-        counts = Counter(first)
-        weight: npt.NDArray[np.float64] = np.array([counts[label] ** -0.5 for label in first])
-        weight /= weight.sum()
-        return weight
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        return (folder / ROWS).exists()
 
     @staticmethod
     def build(recordings: Sequence[Recording], folder: Path, sample_rate: int, max_seconds: float = 30.0) -> None:
-        """Decode `recordings` into `folder`; a broken file is logged, counted and left out."""
+        """Decode `recordings` into `folder`; a broken or silent file is logged or counted and left out."""
         folder.mkdir(parents=True, exist_ok=True)
-        pieces: list[Samples] = []
-        labels: list[list[str]] = []
+        rows: list[dict[str, str]] = []
+        edges = [0]
         broken = 0
-        for recording in recordings:
-            try:
-                waveform = load(recording.path, sample_rate, Limits(max_seconds=3600.0))
-            except (AudioError, OSError) as error:
-                broken += 1
-                log.warning("left out %s: %s", recording.path, error)
-                continue
-            peak = float(np.abs(waveform).max(initial=0.0))
-            if peak < 1e-4:
-                continue
-            # One scale for all: the augmentation sets the level of each mixture anyway.
-            scaled = waveform[: round(max_seconds * sample_rate)] * (0.9 / peak)
-            pieces.append((scaled * 32767.0).astype(np.int16))
-            labels.append(list(recording.labels))
-        edges = np.cumsum([0, *(len(piece) for piece in pieces)])
-        np.save(folder / "samples.npy", np.concatenate(pieces))
-        np.save(folder / "edges.npy", edges)
-        (folder / "labels.json").write_text(json.dumps(labels))
-        log.info("%d recordings, %.1f h, %d broken", len(pieces), edges[-1] / sample_rate / 3600, broken)
+        with (folder / SAMPLES).open("wb") as file:
+            for recording in recordings:
+                try:
+                    waveform = load(recording.path, sample_rate, Limits(max_seconds=3600.0))
+                except (AudioError, OSError) as error:
+                    broken += 1
+                    log.warning("left out %s: %s", recording.path, error)
+                    continue
+                peak = float(np.abs(waveform).max(initial=0.0))
+                if peak < 1e-4:
+                    continue
+                # One scale for all: the mixture sets the level anyway.
+                scaled = waveform[: round(max_seconds * sample_rate)] * (0.9 / peak)
+                file.write((scaled * 32767.0).astype(np.int16).tobytes())
+                edges.append(edges[-1] + len(scaled))
+                label = recording.labels[0] if recording.labels else ""
+                rows.append({"caption": recording.caption, "label": label, "collection": recording.collection})
+        np.save(folder / EDGES, np.array(edges))
+        (folder / ROWS).write_text(json.dumps(rows), encoding="utf-8")
+        log.info("%d recordings, %.1f h, %d broken", len(rows), edges[-1] / sample_rate / 3600, broken)
+
+
+class Recordings:
+    """Some stores end to end, less the collections that are held out (or those alone, with `held_out_only`)."""
+
+    def __init__(self, folders: Sequence[Path], held_out: Sequence[str], held_out_only: bool = False) -> None:
+        self._stores = [WaveformStore(folder) for folder in folders]
+        self._places = [
+            (store, index)
+            for store in self._stores
+            for index, row in enumerate(store.rows)
+            if (row["collection"] in held_out) == held_out_only
+        ]
+        self.rows = [store.rows[index] for store, index in self._places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def samples(self, index: int) -> Samples:
+        store, row = self._places[index]
+        return store.samples(row)
+
+    def weights(self) -> npt.NDArray[np.float64]:
+        """Sampling weights [n], of sum 1: recordings of a frequent label weigh less, by the root of its count."""
+        counts = Counter(row["label"] for row in self.rows)
+        weight: npt.NDArray[np.float64] = np.array(
+            [counts[row["label"]] ** -0.5 if row["label"] else UNNAMED for row in self.rows]
+        )
+        weight /= weight.sum()
+        return weight

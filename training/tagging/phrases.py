@@ -14,6 +14,7 @@ from model.prompts import fill
 from model.text import Tokenizer, sequence_features
 
 PHRASES = Path(__file__).parents[1] / "captions" / "audioset_phrases.yaml"
+KINDS = PHRASES.with_name("everyday_kinds.yaml")
 TEMPLATES = ("{label}", "this is a sound of {label}", "the sound of {label}", "a recording of {label}")
 
 
@@ -45,18 +46,34 @@ def read_phrases(classes: Sequence[str], path: Path = PHRASES) -> list[ClassPhra
     ]
 
 
-class PhraseBank:
-    """Text features of every phrase in every template, computed once."""
+@dataclass(frozen=True)
+class Kind:
+    """A kind of sound that is no class: how people say it, and the share of each class in what is heard."""
 
-    def __init__(self, classes: Sequence[ClassPhrases], base: nn.Module, tokenizer: Tokenizer, pooling: str) -> None:
-        self.classes = classes
-        texts = [fill(template, phrase) for row in classes for phrase in row.phrases for template in TEMPLATES]
-        sizes = torch.tensor([len(row.phrases) * len(TEMPLATES) for row in classes])
-        self.features = sequence_features(base, tokenizer, texts, pooling).clone()
-        self.sizes = sizes
-        self.starts = sizes.cumsum(0) - sizes
+    phrases: tuple[str, ...]
+    shares: Tensor
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        """One random phrase in a random template for every class: features [classes, d]."""
-        chance = torch.rand(len(self.sizes), generator=generator)
-        return self.features[self.starts + (chance * self.sizes).long()]
+
+def read_kinds(classes: Sequence[str], path: Path = KINDS) -> list[Kind]:
+    """The everyday kinds, their shares [classes] of sum 1. Raises ValueError where one is heard as an unknown class."""
+    with path.open(encoding="utf-8") as file:
+        rows = yaml.safe_load(file)
+    number = {name: index for index, name in enumerate(classes)}
+    kinds = []
+    for row in rows:
+        if unknown := row["heard"].keys() - number.keys():
+            raise ValueError(f"{path.name}: {row['said'][0]} is heard as unknown classes: {sorted(unknown)}")
+        shares = torch.zeros(len(classes))
+        for name, weight in row["heard"].items():
+            shares[number[name]] = weight
+        kinds.append(Kind(tuple(row["said"]), shares / shares.sum()))
+    return kinds
+
+
+def phrase_features(
+    phrases: Sequence[Sequence[str]], base: nn.Module, tokenizer: Tokenizer, pooling: str
+) -> tuple[Tensor, Tensor]:
+    """Text features [n, d] of every phrase in every template, and the row of `phrases` [n] each belongs to."""
+    texts = [fill(template, phrase) for row in phrases for phrase in row for template in TEMPLATES]
+    sizes = torch.tensor([len(row) * len(TEMPLATES) for row in phrases])
+    return sequence_features(base, tokenizer, texts, pooling).clone(), torch.arange(len(sizes)).repeat_interleave(sizes)

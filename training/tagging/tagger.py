@@ -57,3 +57,9 @@ class Tagger:
         feature_map = self.network.feature_map(windows)
         assert self.network.classifier is not None  # noqa: S101 - the constructor asked for the head
         return self.network.classifier(feature_map), feature_map.mean(dim=(2, 3))
+
+    def head(self) -> dict[str, Tensor]:
+        """The layers of the class head: `hidden.weight`, `hidden.bias`, `classes.weight`, `classes.bias`."""
+        state = self.network.state_dict()
+        places = {"hidden": "classifier.2", "classes": "classifier.5"}
+        return {f"{name}.{part}": state[f"{key}.{part}"] for name, key in places.items() for part in ("weight", "bias")}

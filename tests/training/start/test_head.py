@@ -17,23 +17,19 @@ from training.data.corpus import read_corpus
 from training.data.loader import Segments
 from training.loop.run import train
 from training.recipe import Head, Recipe, RecipeError
-from training.start.head import (
-    caption_directions,
-    caption_weights,
-    encode_recordings,
-    start_from_head,
-    train_text_projection,
-    whitening,
-)
+from training.start.head import encode_recordings, start_from_head
 from training.start.start import build
-from training.tagging.phrases import PHRASES
+from training.tagging.phrases import KINDS, PHRASES
+from training.tagging.space import evened
 
 HIDDEN = 128
 
 
 def class_names() -> list[str]:
+    """Those the phrases and the everyday kinds speak of."""
     rows = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
-    return sorted({*rows["generic"], *rows["phrases"]})
+    kinds = yaml.safe_load(KINDS.read_text(encoding="utf-8"))
+    return sorted({*rows["generic"], *rows["phrases"], *(name for kind in kinds for name in kind["heard"])})
 
 
 def write_tagger(folder: Path) -> Path:
@@ -59,41 +55,6 @@ def recipe_of(folder: Path, **checkpoint: Any) -> Recipe:
     content = TINY.model_dump() | projections | checkpoint
     start = {"text": "vocabulary", "text_weights": False, "audio": "tagger.pt", "head": {"recordings": 12, "steps": 60}}
     return tiny_recipe(folder, checkpoint=content, start=start, freeze={"audio": True, "text": True})
-
-
-def test_whitened_features_meet_a_class_in_its_logit_less_the_mean() -> None:
-    torch.manual_seed(0)
-    hidden, row = torch.randn(50, 6) @ torch.randn(6, 6), torch.randn(6)
-    share = torch.rand(50)
-    share /= share.sum()
-    mean, root, inverse_root = whitening(hidden, share, shrinkage=1e-7)
-    whitened = (hidden - mean) @ inverse_root
-    torch.testing.assert_close((whitened * share[:, None]).T @ whitened, torch.eye(6), atol=1e-2, rtol=0)
-    logits = hidden @ row
-    torch.testing.assert_close(whitened @ (root @ row), logits - share @ logits, atol=1e-2, rtol=1e-2)
-
-
-def test_captions_are_gathered_at_the_mean_of_their_recordings() -> None:
-    embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    places, names, counts = caption_directions(embeddings, ["rain", "rain", "a dog"])
-    assert names == ["a dog", "rain"]
-    torch.testing.assert_close(places, torch.tensor([[-1.0, 0.0], [0.5**0.5, 0.5**0.5]]))
-    assert counts.tolist() == [1, 2]
-
-
-def test_the_text_projection_learns_where_texts_lead_and_leaves_out_what_weighs_nothing() -> None:
-    torch.manual_seed(0)
-    projection = MlpProjection(8, 64, "gelu")
-    inputs, targets = 5 + 3 * torch.randn(20, 8), torch.randn(20, 64)
-    weights = torch.tensor([1.0, 0.0]).repeat(10)
-    train_text_projection(projection, inputs, targets, weights, steps=300, seed=0)
-    cosine = torch.cosine_similarity(projection(inputs), targets, dim=1)
-    assert cosine[weights > 0].min() > 0.9
-    assert cosine[weights == 0].mean() < 0.5
-
-
-def test_the_recordings_of_a_caption_weigh_together_as_much_as_those_of_another() -> None:
-    torch.testing.assert_close(caption_weights(["a", "a", "a", "a", "b"]), torch.tensor([1.0, 1.0, 1.0, 1.0, 4.0]) / 8)
 
 
 def test_projections_begin_with_the_head(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Blocks of mixtures with what the tagger hears in each, made on the way by producer processes, each block once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from model.memory import keep_freed_memory
+from training.bundled.mixture import COUNTS, mixture
+from training.bundled.recordings import Recordings
+from training.tagging.tagger import FRONT_END, Tagger, class_labels
+
+TAGGED = 8
+"""Windows the tagger takes at once: larger batches leave the processor's cache."""
+
+
+class Block(NamedTuple):
+    """`windows` int16 [n, samples]; `logits` [n, 527] and `features` [n, 384] of the tagger."""
+
+    windows: Tensor
+    logits: Tensor
+    features: Tensor
+
+    def rows(self, chosen: Tensor) -> Block:
+        return Block(*(part[chosen] for part in self))
+
+
+def floats(windows: Tensor) -> Tensor:
+    """int16 windows -> float32 from -1 to 1."""
+    return windows.float() / 32767.0
+
+
+@dataclass
+class Blocks(Dataset[Block]):
+    """Block `i` of a stage: `size` mixtures that follow from `seed` and `i` alone, whoever makes them."""
+
+    stores: Sequence[Path]
+    held_out: Sequence[str]
+    weights: Path
+    window_s: float
+    size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._opened: tuple[Recordings, Tagger] | None = None
+
+    def __getitem__(self, number: int) -> Block:
+        if self._opened is None:  # in the process that makes the block
+            self._opened = Recordings(self.stores, self.held_out), Tagger(self.weights, class_labels(self.weights))
+        recordings, tagger = self._opened
+        rng = np.random.default_rng((self.seed, number))
+        chosen = rng.choice(len(recordings), size=(self.size, len(COUNTS)), p=recordings.weights())
+        counts = 1 + rng.choice(len(COUNTS), size=self.size, p=COUNTS)
+        length = round(self.window_s * FRONT_END.sample_rate)
+        windows = torch.empty(self.size, length, dtype=torch.int16)
+        for row in range(self.size):
+            sources = [recordings.samples(int(index)) for index in chosen[row, : counts[row]]]
+            windows[row] = (mixture(sources, FRONT_END.sample_rate, length, rng) * 32767.0).short()
+        heard = [tagger.tag(floats(part)) for part in windows.split(TAGGED)]
+        logits, features = (torch.cat(part) for part in zip(*heard, strict=True))
+        return Block(windows, logits, features)
+
+
+def made(blocks: Blocks, numbers: Sequence[int], producers: int) -> DataLoader[Block]:
+    """The blocks of `numbers` in order, made by as many processes, each one block ahead; by none: here."""
+    return DataLoader(
+        blocks,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=producers,
+        prefetch_factor=2 if producers else None,
+        multiprocessing_context="forkserver" if producers else None,
+        worker_init_fn=producer,
+    )
+
+
+def producer(_number: int) -> None:
+    keep_freed_memory()
+    torch.set_num_threads(1)

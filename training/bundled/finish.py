@@ -1,0 +1,75 @@
+"""From a trained student to a checkpoint: the text side of its joint space, the temperature, one CLAP."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+from pydantic import Field
+
+from model.clap import AudioEncoder, Clap, MlpProjection
+from model.config import ClapConfig, Frozen
+from model.prompts import fill
+from model.text import Tokenizer, package_folder
+from training.bundled.heard import Kept
+from training.bundled.naming import accuracy, best_scale, collections, logits
+from training.tagging.phrases import read_phrases
+from training.tagging.space import JointSpace
+from training.tagging.texts import teach, texts
+
+log = logging.getLogger(__name__)
+
+
+class TextSide(Frozen):
+    """How the text projection is taught; `captions`: how much a caption weighs beside a phrase of a class."""
+
+    captions: float = Field(3.0, ge=0)
+    steps: int = Field(400, ge=2)
+    seed: int = 0
+
+
+def fit_texts(
+    clap: Clap, tokenizer: Tokenizer, settings: TextSide, space: JointSpace, classes: list[str], named: Kept
+) -> None:
+    """Teach the text projection in place where phrases lie, and captions of `named` recordings."""
+    encoder = clap.caption_encoder
+    if not isinstance(encoder.projection, MlpProjection):
+        raise TypeError("the bundled recipe needs an mlp as text_projection")
+    captioned = [number for number, row in enumerate(named.rows) if row["caption"]]
+    known = texts(
+        encoder.base,
+        tokenizer,
+        encoder.pooling,
+        read_phrases(classes),
+        space.classes,
+        space.embed(named.features[captioned]),
+        [named.rows[number]["caption"] for number in captioned],
+        settings.captions,
+    )
+    teach(encoder.projection, known, settings.steps, settings.seed)
+
+
+@torch.inference_mode()
+def text_embeddings(clap: Clap, tokenizer: Tokenizer, captions: list[str]) -> dict[str, torch.Tensor]:
+    """Captions as labels in the checkpoint's own template."""
+    template = clap.config.prompts.template
+    prompts = [fill(template, caption.removeprefix("the sound of ")) for caption in captions]
+    parts = [clap.embed_text(tokenizer(prompts[first : first + 256])) for first in range(0, len(prompts), 256)]
+    return dict(zip(captions, torch.cat(parts), strict=True))
+
+
+def assemble(config: ClapConfig, encoder: AudioEncoder) -> tuple[Clap, Tokenizer]:
+    """A CLAP around the trained encoder; its text projection is untrained."""
+    clap = Clap(config)
+    clap.audio_encoder.load_state_dict(encoder.state_dict())
+    return clap.eval(), Tokenizer(package_folder(config.text_encoder), config.text_encoder.max_tokens)
+
+
+def set_scale(clap: Clap, tokenizer: Tokenizer, rows: list[dict[str, str]], embeddings: torch.Tensor) -> float:
+    """Set the temperature by held-out recordings of `rows` [n] at `embeddings` [n, d]; how well they are named."""
+    captions = sorted({caption for _, captions in collections(rows) for caption in captions})
+    similarities = logits(rows, embeddings, text_embeddings(clap, tokenizer, captions))
+    with torch.no_grad():
+        clap.logit_scale.fill_(math.log(best_scale(similarities)))
+    return accuracy(similarities)

@@ -1,0 +1,199 @@
+"""One stage of the student's training: fresh mixtures, each used twice, an averaged copy of the weights, states.
+
+A stage begins with the averaged weights of the one before and an optimiser of its own. Its rate is constant or falls to
+zero. While it is constant, a stage can be made longer and goes on from its last state.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from model.config import Frozen
+from training.bundled.blocks import Block, Blocks, floats, made
+from training.bundled.student import Student, Teacher, losses, shifted
+from training.loop.state import States
+
+log = logging.getLogger(__name__)
+
+PARTS = {"embedding": 5.0, "order": 1.0, "features": 1.0, "logits": 1.0}
+"""How much each part of the loss counts."""
+
+
+class Stage(Frozen):
+    """`clips` the student hears, each mixture counted twice; windows of `window_s` seconds.
+
+    The rate rises over `warm_up` clips; it then stays at `learning_rate`, or, where it `falls`, goes down to zero in a
+    line. `averaged`: the share of the averaged weights that a step keeps. Mixtures come in blocks of `block`; a turn
+    hears a new block and the one of `lag` turns before, in batches of `batch`.
+    """
+
+    seed: int = Field(ge=0)
+    clips: int = Field(ge=1)
+    window_s: float = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    falls: bool = False
+    warm_up: int = Field(0, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    averaged: float = Field(0.999, ge=0, lt=1)
+    block: int = Field(256, ge=1)
+    batch: int = Field(64, ge=2)
+    lag: int = Field(16, ge=1)
+
+    @property
+    def turn(self) -> int:
+        """Clips of a turn."""
+        return 2 * self.block
+
+    @property
+    def turns(self) -> int:
+        return self.clips // self.turn
+
+    def rate(self, clips: int) -> float:
+        """The learning rate when so many clips have been heard."""
+        rise = min(1.0, (clips + self.batch) / self.warm_up) if self.warm_up else 1.0
+        fall = max(0.0, 1 - clips / self.clips) if self.falls else 1.0
+        return self.learning_rate * rise * fall
+
+    def begun(self) -> str:
+        """What a state must agree with to go on: all but the length, where the rate does not depend on it."""
+        return self.model_dump_json(exclude=None if self.falls else {"clips"})
+
+
+class Average:
+    """A running average of a module's weights and statistics."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.steps = 0
+
+    @torch.no_grad()
+    def follow(self, module: nn.Module, kept: float) -> None:
+        """Early on the share kept is smaller: the first weights are random."""
+        self.steps += 1
+        kept = min(kept, self.steps / (self.steps + 10))
+        own, new = self.module.state_dict(), module.state_dict()
+        floating = [name for name in own if own[name].is_floating_point()]
+        torch._foreach_lerp_([own[name] for name in floating], [new[name] for name in floating], 1 - kept)
+
+
+def turns(blocks: Blocks, lag: int, first: int, last: int, producers: int) -> Iterator[tuple[int, Block]]:
+    """Turn by turn the mixtures to hear: a new block, and the one of `lag` turns before.
+
+    A turn has the same mixtures whichever turn is the first. The first `lag` turns hear their new block twice.
+    """
+    held: deque[Block] = deque(maxlen=lag)
+    begin = max(0, first - lag)
+    for turn, block in zip(range(begin, last), made(blocks, range(begin, last), producers), strict=True):
+        if turn >= first:
+            old = held[0] if len(held) == lag else block
+            yield turn, Block(*(torch.cat(parts) for parts in zip(block, old, strict=True)))
+        held.append(block)
+
+
+def batches(mixtures: Block, size: int, seed: int, turn: int) -> Iterator[tuple[Block, torch.Generator]]:
+    """A turn's batches, half of each new, in an order that follows from the seed and the turn."""
+    generator = torch.Generator().manual_seed((seed << 32) + turn)
+    block, half = len(mixtures.windows) // 2, size // 2
+    new, old = (torch.randperm(block, generator=generator) for _ in range(2))
+    for first in range(0, block, half):
+        part = slice(first, first + half)
+        yield mixtures.rows(torch.cat([new[part], block + old[part]])), generator
+
+
+def train_stage(
+    stage: Stage,
+    blocks: Blocks,
+    student: Student,
+    teacher: Teacher,
+    folder: Path,
+    judge: Callable[[Student], float],
+    producers: int,
+    save_every: int = 50,
+    stop_after: int | None = None,
+) -> Student:
+    """The averaged student of the stage; states and one JSON line a turn go to `folder`.
+
+    `judge` rates the averaged student with each state. `stop_after`: end after so many turns, as if killed. Raises
+    ValueError where the states are those of another stage, FloatingPointError where the loss is not finite.
+    """
+    student.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    for module in student.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.05  # EfficientAT's 0.01 trails behind in a run this short
+    decay = [p for p in student.parameters() if p.ndim > 1]
+    plain = [p for p in student.parameters() if p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": stage.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=stage.learning_rate)
+    average = Average(student)
+    states, first = States(folder / "states", keep=2), 0
+    if saved := states.latest():
+        if saved["stage"] != stage.begun():
+            raise ValueError(f"{folder} holds another stage: {saved['stage']}; this one is {stage.begun()}")
+        student.load_state_dict(saved["student"])
+        average.module.load_state_dict(saved["average"])
+        average.steps = saved["steps"]
+        optimiser.load_state_dict(saved["optimiser"])
+        first = saved["turn"]
+        log.info("going on at turn %d of %d", first, stage.turns)
+    folder.mkdir(parents=True, exist_ok=True)
+    last = stage.turns if stop_after is None else min(stage.turns, stop_after)
+    with (folder / "turns.jsonl").open("a", encoding="utf-8") as lines:
+        started = time.perf_counter()
+        for turn, mixtures in turns(blocks, stage.lag, first, last, producers):
+            waited = time.perf_counter() - started
+            row: dict[str, float] = {"turn": turn, "clips": (turn + 1) * stage.turn}
+            row |= hear(stage, student, teacher, optimiser, average, mixtures, turn)
+            if (turn + 1) % save_every == 0 or turn + 1 == stage.turns:
+                row["held_out_cosine"] = judge(average.module)
+                state = {"stage": stage.begun(), "turn": turn + 1, "steps": average.steps}
+                state |= {"student": student.state_dict(), "average": average.module.state_dict()}
+                states.save(turn + 1, state | {"optimiser": optimiser.state_dict()})
+                log.info("%s", json.dumps(row))
+            row |= {"seconds": time.perf_counter() - started, "waited": waited}
+            started = time.perf_counter()
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+    return average.module
+
+
+def hear(
+    stage: Stage,
+    student: Student,
+    teacher: Teacher,
+    optimiser: torch.optim.Optimizer,
+    average: Average,
+    mixtures: Block,
+    turn: int,
+) -> dict[str, float]:
+    """The steps of one turn; the mean of each part of the loss."""
+    sums: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+    for step, (batch, generator) in enumerate(batches(mixtures, stage.batch, stage.seed, turn)):
+        rate = stage.rate(turn * stage.turn + step * stage.batch)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        parts = losses(
+            student(shifted(floats(batch.windows), generator)),
+            teacher.targets(batch.features, batch.logits),
+            teacher.space.classes,
+        )
+        loss: Tensor = sum((weight * parts[name] for name, weight in PARTS.items()), torch.zeros(()))
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss {loss.item()} at turn {turn}, step {step}: {parts}")
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+        average.follow(student, stage.averaged)
+        for name, part in parts.items():
+            sums[name] += part.item() * stage.batch / stage.turn
+    return {"rate": rate, **sums}
