@@ -16,33 +16,41 @@ from evaluation.tasks import TASKS, LayoutError
 from evaluation.zero_shot import Result, evaluate
 from model.checkpoint import CONFIG, Checkpoint, load, read_config
 from training.bundled.default import RECIPE, read_recipe
-from training.bundled.pool import CHUNK
 from training.bundled.recordings import read_manifest
 
 PAGE = Path(__file__).with_name("card.md")
 
 
-def sources(manifests: Sequence[Path]) -> tuple[str, ...]:
-    """Each source of the recordings with its licences and how many recordings it gave, in the manifests' order."""
+def sources(manifests: Sequence[Path], held_out: Sequence[str]) -> tuple[str, ...]:
+    """Each collection of recordings with its licences and how many recordings it gave, in the manifests' order."""
     counts: Counter[str] = Counter()
     licences: dict[str, dict[str, None]] = {}
     for manifest in manifests:
         for recording in read_manifest(manifest):
-            counts[recording.source] += 1
-            licences.setdefault(recording.source, {})[recording.licence] = None
+            if recording.collection in held_out:
+                continue
+            counts[recording.collection] += 1
+            licences.setdefault(recording.collection, {})[recording.licence] = None
     return tuple(f"{source}: {'; '.join(licences[source])} ({counts[source]} recordings)" for source in counts)
 
 
-def record(folder: Path, manifests: Sequence[Path]) -> None:
-    """Put the sources and what the recipe did into the checkpoint's config."""
+def record(folder: Path, manifests: Sequence[Path], start: Path | None) -> None:
+    """Put the sources and what the recipe did into the checkpoint's config.
+
+    What the checkpoint in `start` learned from is listed too, unless a source of that name is there already.
+    """
     recipe = read_recipe()
     training: dict[str, object] = {
         "recipe": RECIPE.name,
-        "mixtures": sum(pool.chunks for pool in recipe.pools) * CHUNK,
-        "steps": recipe.student.steps,
-        "batch": recipe.student.batch,
+        "clips": sum(stage.clips for stage in recipe.stages),
+        "stages": len(recipe.stages),
+        "start": recipe.start,
     }
-    config = read_config(folder).model_copy(update={"sources": sources(manifests), "training": training})
+    found = sources(manifests, recipe.held_out)
+    names = {source.split(": ")[0] for source in found}
+    before = () if start is None else read_config(start).sources
+    found += tuple(source for source in before if source.split(": ")[0] not in names)
+    config = read_config(folder).model_copy(update={"sources": found, "training": training})
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
@@ -109,9 +117,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a checkpoint's sources and its model card.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("manifests", type=Path, nargs="+")
+    parser.add_argument("--start", type=Path, help="the checkpoint the recipe begins with")
     parser.add_argument("--eval", type=Path, required=True, help="folder of the evaluation data sets")
     arguments = parser.parse_args()
-    record(arguments.checkpoint, arguments.manifests)
+    record(arguments.checkpoint, arguments.manifests, arguments.start)
     checkpoint = load(arguments.checkpoint)
     text = page(checkpoint, figures(checkpoint, arguments.eval))
     (arguments.checkpoint / "README.md").write_text(text, encoding="utf-8")

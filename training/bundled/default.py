@@ -15,12 +15,14 @@ from pathlib import Path
 import torch
 import yaml
 from pydantic import Field
+from safetensors.torch import load_file
 from torch import Tensor
 
-from model.checkpoint import save
-from model.clap import Clap
+from model.checkpoint import WEIGHTS, save
+from model.clap import AudioEncoder, Clap
 from model.config import ClapConfig, Frozen
 from model.memory import keep_freed_memory
+from model.text import sha256
 from training.bundled.blocks import Blocks, floats
 from training.bundled.finish import TextSide, assemble, fit_texts, set_scale
 from training.bundled.heard import Kept, first_window, listen
@@ -39,7 +41,8 @@ class Recipe(Frozen):
     """Everything that decides the checkpoint but the recordings themselves.
 
     `manifests` name folders of recordings, `held_out` collections of them that nothing is trained on. The joint space
-    follows from the captioned recordings of the manifests in `space`.
+    follows from the captioned recordings of the manifests in `space`. The student begins with the audio encoder of the
+    checkpoint whose weights have the SHA-256 `start`; from random weights where that is not given.
     """
 
     manifests: tuple[str, ...] = Field(min_length=1)
@@ -47,6 +50,7 @@ class Recipe(Frozen):
     space: tuple[str, ...] = Field(min_length=1)
     shrinkage: float = Field(0.3, gt=0)
     seed: int = 0
+    start: str | None = None
     stages: tuple[Stage, ...]
     text: TextSide = TextSide()
     checkpoint: ClapConfig
@@ -94,8 +98,20 @@ class Judge:
         return float((self.embeddings(student) * self.wanted).sum(dim=1).mean())
 
 
-def train(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: Path, producers: int = 1) -> Path:
-    """Make the checkpoint in `run/checkpoint`; its path is returned."""
+def begin(encoder: AudioEncoder, folder: Path | None, expected: str) -> None:
+    """Load the base of an earlier checkpoint's audio encoder. Raises ValueError where it is not the expected one."""
+    if folder is None or (found := sha256(folder / WEIGHTS)) != expected:
+        cause = "is not given" if folder is None else f"has {found}"
+        raise ValueError(f"the recipe begins with the checkpoint of SHA-256 {expected}; --start {cause}")
+    prefix = "audio_encoder.base."
+    weights = load_file(folder / WEIGHTS)
+    encoder.base.load_state_dict({key[len(prefix) :]: weights[key] for key in weights if key.startswith(prefix)})
+
+
+def train(
+    recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: Path, start: Path | None, producers: int = 1
+) -> Path | None:
+    """Make the checkpoint in `run/checkpoint`; its path is returned, None where a signal ended the run before."""
     tagger = Tagger(tagger_weights, class_labels(tagger_weights))
     stores = decode(recipe.manifests, folders, tagger, run)
     teacher = make_teacher(recipe, stores, tagger)
@@ -103,10 +119,14 @@ def train(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: P
     judge = Judge(places, recipe.held_out, teacher)
     torch.manual_seed(recipe.seed)
     clap = Clap(recipe.checkpoint)
+    if recipe.start is not None:
+        begin(clap.audio_encoder, start, recipe.start)
     student = Student(clap.audio_encoder, tagger.network.embedding_dim, len(tagger.classes))
     for number, stage in enumerate(recipe.stages, 1):
         blocks = Blocks(places, recipe.held_out, tagger_weights, stage.window_s, stage.block, stage.seed)
         average = train_stage(stage, blocks, student, teacher, run / f"stage-{number}", judge, producers)
+        if average is None:
+            return None
         student.load_state_dict(average.state_dict())
     student.eval()
     clap, tokenizer = assemble(recipe.checkpoint, student.encoder)
@@ -123,6 +143,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--manifest", action="append", required=True, metavar="NAME=FOLDER", help="a manifest's folder")
     parser.add_argument("--tagger", type=Path, required=True, help="efficientat_mn04_as.pt")
+    parser.add_argument("--start", type=Path, help="the checkpoint the recipe begins with")
     parser.add_argument("--run", type=Path, default=Path("runs/default"))
     parser.add_argument("--producers", type=int, default=1, help="processes that make mixtures")
     parser.add_argument("--threads", type=int, default=2, help="compute threads of the student")
@@ -132,7 +153,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folders = {name: Path(folder) for name, folder in (item.split("=", 1) for item in arguments.manifest)}
     recipe = read_recipe(arguments.recipe)
-    print(train(recipe, folders, arguments.tagger, arguments.run, arguments.producers))  # noqa: T201
+    checkpoint = train(recipe, folders, arguments.tagger, arguments.run, arguments.start, arguments.producers)
+    print(checkpoint or "stopped; the same command goes on")  # noqa: T201
 
 
 if __name__ == "__main__":

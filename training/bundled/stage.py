@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 from model.config import Frozen
 from training.bundled.blocks import Block, Blocks, floats, made
 from training.bundled.student import Student, Teacher, losses, shifted
-from training.loop.state import States
+from training.loop.state import StateError, Stateful, States, capture, restore
+from training.loop.stop import stopping_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,13 @@ class Average:
         floating = [name for name in own if own[name].is_floating_point()]
         torch._foreach_lerp_([own[name] for name in floating], [new[name] for name in floating], 1 - kept)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"module": self.module.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        self.module.load_state_dict(state_dict["module"])
+        self.steps = state_dict["steps"]
+
 
 def turns(blocks: Blocks, lag: int, first: int, last: int, producers: int) -> Iterator[tuple[int, Block]]:
     """Turn by turn the mixtures to hear: a new block, and the one of `lag` turns before.
@@ -120,11 +129,12 @@ def train_stage(
     producers: int,
     save_every: int = 50,
     stop_after: int | None = None,
-) -> Student:
+) -> Student | None:
     """The averaged student of the stage; states and one JSON line a turn go to `folder`.
 
-    `judge` rates the averaged student with each state. `stop_after`: end after so many turns, as if killed. Raises
-    ValueError where the states are those of another stage, FloatingPointError where the loss is not finite.
+    `judge` rates the averaged student with each state. SIGTERM and SIGINT end the run after the turn, with a state:
+    None is returned, as it is after `stop_after` turns. Raises
+    StateError where the states are those of another stage, FloatingPointError where the loss is not finite.
     """
     student.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for module in student.modules():
@@ -135,35 +145,33 @@ def train_stage(
     groups = [{"params": decay, "weight_decay": stage.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=stage.learning_rate)
     average = Average(student)
+    parts: dict[str, Stateful] = {"student": student, "average": average, "optimiser": optimiser}
     states, first = States(folder / "states", keep=2), 0
     if saved := states.latest():
-        if saved["stage"] != stage.begun():
-            raise ValueError(f"{folder} holds another stage: {saved['stage']}; this one is {stage.begun()}")
-        student.load_state_dict(saved["student"])
-        average.module.load_state_dict(saved["average"])
-        average.steps = saved["steps"]
-        optimiser.load_state_dict(saved["optimiser"])
-        first = saved["turn"]
+        first, state = saved
+        if state["stage"] != stage.begun():
+            raise StateError(f"{folder} holds another stage: {state['stage']}; this one is {stage.begun()}")
+        restore(parts, state)
         log.info("going on at turn %d of %d", first, stage.turns)
     folder.mkdir(parents=True, exist_ok=True)
     last = stage.turns if stop_after is None else min(stage.turns, stop_after)
-    with (folder / "turns.jsonl").open("a", encoding="utf-8") as lines:
+    with (folder / "turns.jsonl").open("a", encoding="utf-8") as lines, stopping_on_signals() as stop:
         started = time.perf_counter()
         for turn, mixtures in turns(blocks, stage.lag, first, last, producers):
             waited = time.perf_counter() - started
             row: dict[str, float] = {"turn": turn, "clips": (turn + 1) * stage.turn}
             row |= hear(stage, student, teacher, optimiser, average, mixtures, turn)
-            if (turn + 1) % save_every == 0 or turn + 1 == stage.turns:
+            if (turn + 1) % save_every == 0 or turn + 1 == stage.turns or stop.wanted:
                 row["held_out_cosine"] = judge(average.module)
-                state = {"stage": stage.begun(), "turn": turn + 1, "steps": average.steps}
-                state |= {"student": student.state_dict(), "average": average.module.state_dict()}
-                states.save(turn + 1, state | {"optimiser": optimiser.state_dict()})
+                states.save(turn + 1, capture(parts) | {"stage": stage.begun()})
                 log.info("%s", json.dumps(row))
             row |= {"seconds": time.perf_counter() - started, "waited": waited}
             started = time.perf_counter()
             lines.write(json.dumps(row) + "\n")
             lines.flush()
-    return average.module
+            if stop.wanted:
+                return None
+    return average.module if last == stage.turns else None
 
 
 def hear(

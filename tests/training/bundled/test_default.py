@@ -23,6 +23,7 @@ from training.bundled.mixture import mixture, place
 from training.bundled.recordings import Recording, Recordings, WaveformStore, read_manifest
 from training.bundled.stage import Stage, batches, train_stage, turns
 from training.bundled.student import Student, Targets, losses, shifted
+from training.loop.state import StateError
 from training.tagging.tagger import FRONT_END, Tagger, class_labels
 
 STAGE = Stage(seed=1, clips=4 * 16, window_s=0.25, learning_rate=1e-3, warm_up=16, block=8, batch=8, lag=1)
@@ -133,7 +134,9 @@ def student_of(recipe: Recipe) -> Student:
     return Student(Clap(recipe.checkpoint).audio_encoder, 384, 3)
 
 
-def run(stage: Stage, folder: Path, store: Path, tagger: Tagger, out: Path, stop_after: int | None = None) -> Student:
+def run(
+    stage: Stage, folder: Path, store: Path, tagger: Tagger, out: Path, stop_after: int | None = None
+) -> Student | None:
     places = [store]
     teacher = make_teacher(recipe(), {"all": store}, tagger)
     blocks = Blocks(places, ["elsewhere"], folder / "tagger.pt", stage.window_s, stage.block, stage.seed)
@@ -141,7 +144,9 @@ def run(stage: Stage, folder: Path, store: Path, tagger: Tagger, out: Path, stop
     return train_stage(stage, blocks, student_of(recipe()), teacher, out, judge, 0, 1, stop_after)
 
 
-def same(one: Student, two: Student) -> bool:
+def same(one: Student | None, two: Student | None) -> bool:
+    assert one is not None
+    assert two is not None
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
@@ -151,7 +156,7 @@ def test_a_stage_that_was_stopped_goes_on_bit_for_bit(
 ) -> None:
     stage = STAGE.model_copy(update={"falls": falls})
     unbroken = run(stage, folder, store, tagger, tmp_path / "unbroken")
-    run(stage, folder, store, tagger, tmp_path / "stopped", stop_after=2)
+    assert run(stage, folder, store, tagger, tmp_path / "stopped", stop_after=2) is None
     resumed = run(stage, folder, store, tagger, tmp_path / "stopped")
     assert same(unbroken, resumed)
     lines = [json.loads(line) for line in (tmp_path / "stopped" / "turns.jsonl").read_text().splitlines()]
@@ -165,7 +170,7 @@ def test_a_stage_of_constant_rate_can_be_made_longer_and_another_stage_is_refuse
     unbroken = run(STAGE, folder, store, tagger, tmp_path / "unbroken")
     run(STAGE.model_copy(update={"clips": 16}), folder, store, tagger, tmp_path / "longer")
     assert same(unbroken, run(STAGE, folder, store, tagger, tmp_path / "longer"))
-    with pytest.raises(ValueError, match="another stage"):
+    with pytest.raises(StateError, match="another stage"):
         run(STAGE.model_copy(update={"seed": 2}), folder, store, tagger, tmp_path / "longer")
 
 
