@@ -16,7 +16,7 @@ from training.bundled.heard import Kept
 from training.bundled.naming import accuracy, best_scale, collections, logits
 from training.tagging.phrases import read_phrases
 from training.tagging.space import JointSpace
-from training.tagging.texts import teach, texts
+from training.tagging.texts import texts, train_text_projection
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def fit_texts(
         [named.rows[number]["caption"] for number in captioned],
         settings.captions,
     )
-    teach(encoder.projection, known, settings.steps, settings.seed)
+    train_text_projection(encoder.projection, known, settings.steps, settings.seed)
 
 
 @torch.inference_mode()

@@ -24,9 +24,9 @@ from training.data.sampler import Draw
 from training.recipe import Head, RecipeError
 from training.start.start import tensors
 from training.tagging.phrases import read_phrases
-from training.tagging.space import class_directions, evened, spread
+from training.tagging.space import caption_weights, class_directions, whitening
 from training.tagging.tagger import class_labels, read_classes
-from training.tagging.texts import teach, texts
+from training.tagging.texts import texts, train_text_projection
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,8 @@ def start_from_head(
         captions,
         settings.captions,
     )
-    log.info("start.head: teaching the text projection %d texts", len(known.inputs))
-    teach(text, known, settings.steps, seed)
+    log.info("start.head: training the text projection on %d texts", len(known.inputs))
+    train_text_projection(text, known, settings.steps, seed)
 
 
 @torch.no_grad()

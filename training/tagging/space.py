@@ -1,4 +1,4 @@
-"""The joint space of the tagger's own knowledge: where recordings and classes lie in it.
+"""A joint space from the tagger's class head: embeddings of recordings and directions of classes.
 
 A class logit is w·h + b, with h the hidden layer of the tagger's head. The space is h whitened by its covariance S
 over recordings: S^-1/2 (h - mean). There S^1/2 w is the class, and the cosine of the two is the class's logit in units
@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def evened(captions: Sequence[str]) -> Tensor:
-    """Weights [n], of sum 1: all recordings of one caption together weigh as much as those of another."""
+def caption_weights(captions: Sequence[str]) -> Tensor:
+    """Weights [n] with the sum 1 that give every caption the same total weight over its recordings."""
     counts = Counter(captions)
     weights = torch.tensor([1.0 / counts[caption] for caption in captions])
     return weights / weights.sum()
 
 
-def spread(hidden: Tensor, share: Tensor, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [d] of hidden [n, d] weighted by `share` [n], and the square root of their covariance and its inverse."""
+def whitening(hidden: Tensor, share: Tensor, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [d] of hidden [n, d] with weights `share` [n]; square root and inverse square root of their covariance."""
     mean = share @ hidden
     centred = hidden - mean
     covariance = (centred * share[:, None]).T @ centred
@@ -36,7 +36,7 @@ def spread(hidden: Tensor, share: Tensor, shrinkage: float) -> tuple[Tensor, Ten
 def class_directions(rows: Tensor, root: Tensor) -> Tensor:
     """The head's last layer [classes, d] and the covariance's root [d, d] -> unit directions [classes, d].
 
-    What all classes share says nothing of any of them: it is taken off.
+    Their mean is subtracted: it does not tell classes apart.
     """
     at = F.normalize(rows @ root, dim=1)
     return F.normalize(at - at.mean(dim=0), dim=1)
@@ -44,7 +44,7 @@ def class_directions(rows: Tensor, root: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class JointSpace:
-    """Tagger features [n, features] -> unit embeddings [n, d], and where the classes lie [classes, d]."""
+    """Maps tagger features [n, features] to unit embeddings [n, d]; `classes` are directions [classes, d]."""
 
     hidden_weight: Tensor
     hidden_bias: Tensor
@@ -54,9 +54,9 @@ class JointSpace:
 
     @staticmethod
     def fit(head: dict[str, Tensor], features: Tensor, captions: Sequence[str], shrinkage: float) -> JointSpace:
-        """From the tagger's `head` (see `Tagger.head`) and its features of recordings [n, features]."""
+        """Fit the space to the tagger's features [n, features] of captioned recordings; `head` is `Tagger.head()`."""
         hidden = F.hardswish(F.linear(features, head["hidden.weight"], head["hidden.bias"]))
-        mean, root, inverse_root = spread(hidden, evened(captions), shrinkage)
+        mean, root, inverse_root = whitening(hidden, caption_weights(captions), shrinkage)
         classes = class_directions(head["classes.weight"], root)
         return JointSpace(head["hidden.weight"], head["hidden.bias"], mean, inverse_root, classes)
 

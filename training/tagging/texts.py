@@ -1,7 +1,7 @@
-"""The text side of a joint space: which texts lead where, and how a projection is taught to go there.
+"""The text side of a joint space: training texts with their target directions, and the text projection's training.
 
-Phrases of a class lead to the class, phrases of an everyday kind to what the classes it is heard as have in common, and
-captions to their recordings. A frozen text encoder carries it over to other words.
+The target of a class's phrase is the class; of an everyday kind's phrase, the weighted mean of the classes it is heard
+as; of a caption, the mean of its recordings. The frozen text encoder generalises to other words.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from model.clap import MlpProjection
 from model.text import Tokenizer, sequence_features
 from training.tagging.phrases import TEMPLATES, ClassPhrases, phrase_features, read_kinds
 
-# A caption counts n / (n + 4) with n recordings: the mean of few is more noise than place.
+# A caption of n recordings has the weight n / (n + 4): a mean over few recordings is noisy.
 FEW = 4
-# How the text projection is taught. What is said nearly as a phrase is should lead nearly where the phrase does: texts
-# are moved by noise of half their own spread, without which seeds differ twice as much.
+# Training of the text projection. Noise of half the texts' own spread is added to them; without it, seeds differ twice
+# as much.
 LEARNING_RATE, WEIGHT_DECAY, DRAWN, NOISE = 2e-3, 0.1, 1_024, 0.5
 
 
 class Texts(NamedTuple):
-    """Text features [n, t], the directions [n, d] they should lead to, and how much each counts [n]."""
+    """Text features [n, t], their target directions [n, d], and the weights [n] they are drawn with."""
 
     inputs: Tensor
     targets: Tensor
@@ -42,17 +42,18 @@ def texts(
     captions: Sequence[str],
     caption_weight: float,
 ) -> Texts:
-    """Phrases of `classes`, which lie at `directions` [classes, d], phrases of everyday kinds, captions of recordings.
+    """Training texts: phrases of `classes` and of everyday kinds, and captions.
 
-    `embeddings` [n, d] are those of the recordings. A caption counts up to `caption_weight` times as much as a phrase.
+    `directions` [classes, d] are the targets of the classes; `embeddings` [n, d] belong to the recordings of `captions`
+    [n]. A caption weighs up to `caption_weight` times as much as a phrase.
     """
     kinds = read_kinds([row.name for row in classes])
     shares = torch.stack([kind.shares for kind in kinds])
     places = torch.cat([directions, F.normalize(shares @ directions, dim=1)])
     phrases = [*(row.phrases for row in classes), *(kind.phrases for kind in kinds)]
     said, owners = phrase_features(phrases, base, tokenizer, pooling)
-    means, names, counts = gathered(embeddings, captions)
-    # A phrase is there in every template, a caption once.
+    means, names, counts = caption_directions(embeddings, captions)
+    # A phrase occurs once per template, a caption once.
     share = caption_weight * len(TEMPLATES) * counts / (counts + FEW)
     return Texts(
         torch.cat([said, sequence_features(base, tokenizer, names, pooling)]),
@@ -61,8 +62,8 @@ def texts(
     )
 
 
-def gathered(embeddings: Tensor, captions: Sequence[str]) -> tuple[Tensor, list[str], Tensor]:
-    """Embeddings [n, d] -> the direction [k, d] of each caption's mean, the k captions, and how often each is there."""
+def caption_directions(embeddings: Tensor, captions: Sequence[str]) -> tuple[Tensor, list[str], Tensor]:
+    """The mean directions [k, d] of the embeddings [n, d] of each caption, the k captions, and their counts [k]."""
     names = sorted(set(captions))
     row = {name: number for number, name in enumerate(names)}
     owner = torch.tensor([row[caption] for caption in captions])
@@ -70,8 +71,8 @@ def gathered(embeddings: Tensor, captions: Sequence[str]) -> tuple[Tensor, list[
     return F.normalize(sums, dim=1), names, torch.bincount(owner, minlength=len(names))
 
 
-def teach(projection: MlpProjection, known: Texts, steps: int, seed: int) -> None:
-    """Train `projection` in place to turn the inputs to the directions of the targets, each by its weight."""
+def train_text_projection(projection: MlpProjection, known: Texts, steps: int, seed: int) -> None:
+    """Train `projection` in place to map the texts to their target directions."""
     inputs, targets, weights = known
     centre, scale = inputs.mean(dim=0), inputs.std(dim=0).square().mean().sqrt()
     inputs = (inputs - centre) / scale
@@ -88,6 +89,6 @@ def teach(projection: MlpProjection, known: Texts, steps: int, seed: int) -> Non
         schedule.step()
     optimiser.zero_grad()
     first = projection.linear1
-    with torch.no_grad():  # what the inputs were less and over goes into the first layer
+    with torch.no_grad():  # fold the normalisation of the inputs into the first layer
         first.weight.div_(scale)
         first.bias.sub_(first.weight @ centre)

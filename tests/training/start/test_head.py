@@ -20,7 +20,7 @@ from training.recipe import Head, Recipe, RecipeError
 from training.start.head import encode_recordings, start_from_head
 from training.start.start import build
 from training.tagging.phrases import KINDS, PHRASES
-from training.tagging.space import evened
+from training.tagging.space import caption_weights
 
 HIDDEN = 128
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.tagging.space import JointSpace, evened, spread
+from training.tagging.space import JointSpace, caption_weights, whitening
 
 
 def test_whitened_features_meet_a_class_in_its_logit_less_the_mean() -> None:
@@ -12,7 +12,7 @@ def test_whitened_features_meet_a_class_in_its_logit_less_the_mean() -> None:
     hidden, row = torch.randn(50, 6) @ torch.randn(6, 6), torch.randn(6)
     share = torch.rand(50)
     share /= share.sum()
-    mean, root, inverse_root = spread(hidden, share, shrinkage=1e-7)
+    mean, root, inverse_root = whitening(hidden, share, shrinkage=1e-7)
     whitened = (hidden - mean) @ inverse_root
     torch.testing.assert_close((whitened * share[:, None]).T @ whitened, torch.eye(6), atol=1e-2, rtol=0)
     logits = hidden @ row
@@ -20,7 +20,7 @@ def test_whitened_features_meet_a_class_in_its_logit_less_the_mean() -> None:
 
 
 def test_the_recordings_of_a_caption_weigh_together_as_much_as_those_of_another() -> None:
-    torch.testing.assert_close(evened(["a", "a", "a", "a", "b"]), torch.tensor([1.0, 1.0, 1.0, 1.0, 4.0]) / 8)
+    torch.testing.assert_close(caption_weights(["a", "a", "a", "a", "b"]), torch.tensor([1.0, 1.0, 1.0, 1.0, 4.0]) / 8)
 
 
 def test_an_embedding_is_a_direction_and_classes_share_no_mean() -> None:
