@@ -1,4 +1,4 @@
-"""Blocks of mixtures with what the tagger hears in each, made on the way by producer processes, each block once."""
+"""Blocks of new mixtures with the tagger's outputs, made during training by producer processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.bundled.recordings import Recordings
 from training.tagging.tagger import FRONT_END, Tagger, class_labels
 
 TAGGED = 8
-"""Windows the tagger takes at once: larger batches leave the processor's cache."""
+"""Windows in a batch of the tagger: larger batches do not fit into the CPU's cache."""
 
 
 class Block(NamedTuple):
@@ -39,7 +39,7 @@ def floats(windows: Tensor) -> Tensor:
 
 @dataclass
 class Blocks(Dataset[Block]):
-    """Block `i` of a stage: `size` mixtures that follow from `seed` and `i` alone, whoever makes them."""
+    """Block `i` of a stage: `size` mixtures. They depend on `seed` and `i` alone, not on the number of producers."""
 
     stores: Sequence[Path]
     held_out: Sequence[str]
@@ -52,7 +52,7 @@ class Blocks(Dataset[Block]):
         self._opened: tuple[Recordings, Tagger] | None = None
 
     def __getitem__(self, number: int) -> Block:
-        if self._opened is None:  # in the process that makes the block
+        if self._opened is None:  # only in the process that makes blocks
             self._opened = Recordings(self.stores, self.held_out), Tagger(self.weights, class_labels(self.weights))
         recordings, tagger = self._opened
         rng = np.random.default_rng((self.seed, number))
@@ -69,7 +69,7 @@ class Blocks(Dataset[Block]):
 
 
 def made(blocks: Blocks, numbers: Sequence[int], producers: int) -> DataLoader[Block]:
-    """The blocks of `numbers` in order, made by as many processes, each one block ahead; by none: here."""
+    """The blocks of `numbers` in order, made by `producers` processes up to two blocks ahead, or by this one if 0."""
     return DataLoader(
         blocks,
         batch_size=None,

@@ -1,8 +1,8 @@
-"""The bundled checkpoint, from recordings to a folder that serves: `make train-default`.
+"""Training of the bundled checkpoint, from recordings to a checkpoint directory: `make train-default`.
 
-Recordings are decoded once (`recordings`) and the tagger listens to each (`heard`); from that its joint space follows.
-A compact encoder learns from scratch to place mixtures as the tagger does (`stage`, `student`); then the text side is
-fitted. Each step leaves its result in the run's folder; a run that was stopped goes on where it was.
+Recordings are decoded once (`recordings`) and tagged (`heard`); the joint space is fitted to that. A compact encoder
+is trained to embed mixtures as the tagger does (`stage`, `student`), then the text side is fitted (`finish`). Each step
+leaves its result in the run's folder; the same command resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "default.yaml"
 
 
 class Recipe(Frozen):
-    """Everything that decides the checkpoint but the recordings themselves.
+    """Everything that determines the checkpoint, except the recordings.
 
-    `manifests` name folders of recordings, `held_out` collections of them that nothing is trained on. The joint space
-    follows from the captioned recordings of the manifests in `space`. The student begins with the audio encoder of the
-    checkpoint whose weights have the SHA-256 `start`; from random weights where that is not given.
+    `manifests` names the folders of recordings; collections in `held_out` are never trained on. The joint space and the
+    text side are fitted to the captioned recordings of the manifests in `space`. The student starts from the audio
+    encoder of the checkpoint whose weights have the SHA-256 `start`, or from random weights if there is none.
     """
 
     manifests: tuple[str, ...] = Field(min_length=1)
@@ -62,7 +62,7 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
 
 
 def decode(names: Sequence[str], folders: dict[str, Path], tagger: Tagger, run: Path) -> dict[str, Path]:
-    """A store for each manifest, with what the tagger hears in it; `folders` says where each manifest lies."""
+    """A tagged store for each manifest; `folders` are the folders of the manifests."""
     stores = {name: run / "recordings" / name for name in names}
     for name, store in stores.items():
         if not WaveformStore.exists(store):
@@ -81,7 +81,7 @@ def make_teacher(recipe: Recipe, stores: dict[str, Path], tagger: Tagger) -> Tea
 
 
 class Judge:
-    """Mean cosine of a student's and the teacher's embeddings of the recordings that are held out, first windows."""
+    """Mean cosine of the student's and the teacher's embeddings, over the first windows of the held-out recordings."""
 
     def __init__(self, stores: Sequence[Path], held_out: Sequence[str], teacher: Teacher) -> None:
         recordings = Recordings(stores, held_out, held_out_only=True)
@@ -99,7 +99,7 @@ class Judge:
 
 
 def begin(encoder: AudioEncoder, folder: Path | None, expected: str) -> None:
-    """Load the base of an earlier checkpoint's audio encoder. Raises ValueError where it is not the expected one."""
+    """Load the base of an earlier checkpoint's audio encoder. Raises ValueError if it is another one."""
     if folder is None or (found := sha256(folder / WEIGHTS)) != expected:
         cause = "is not given" if folder is None else f"has {found}"
         raise ValueError(f"the recipe begins with the checkpoint of SHA-256 {expected}; --start {cause}")

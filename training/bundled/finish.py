@@ -1,4 +1,4 @@
-"""From a trained student to a checkpoint: the text side of its joint space, the temperature, one CLAP."""
+"""From a trained student to a CLAP: the text projection and the temperature."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class TextSide(Frozen):
-    """How the text projection is taught; `captions`: how much a caption weighs beside a phrase of a class."""
+    """Training of the text projection; `captions` is the weight of a caption relative to a phrase of a class."""
 
     captions: float = Field(3.0, ge=0)
     steps: int = Field(400, ge=2)
@@ -32,7 +32,7 @@ class TextSide(Frozen):
 def fit_texts(
     clap: Clap, tokenizer: Tokenizer, settings: TextSide, space: JointSpace, classes: list[str], named: Kept
 ) -> None:
-    """Teach the text projection in place where phrases lie, and captions of `named` recordings."""
+    """Train the text projection in place on phrases and on the captions of `named` recordings."""
     encoder = clap.caption_encoder
     if not isinstance(encoder.projection, MlpProjection):
         raise TypeError("the bundled recipe needs an mlp as text_projection")
@@ -67,7 +67,7 @@ def assemble(config: ClapConfig, encoder: AudioEncoder) -> tuple[Clap, Tokenizer
 
 
 def set_scale(clap: Clap, tokenizer: Tokenizer, rows: list[dict[str, str]], embeddings: torch.Tensor) -> float:
-    """Set the temperature by held-out recordings of `rows` [n] at `embeddings` [n, d]; how well they are named."""
+    """Fit the temperature to held-out recordings `rows` [n] with `embeddings` [n, d]; returns their naming accuracy."""
     captions = sorted({caption for _, captions in collections(rows) for caption in captions})
     similarities = logits(rows, embeddings, text_embeddings(clap, tokenizer, captions))
     with torch.no_grad():

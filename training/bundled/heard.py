@@ -1,4 +1,4 @@
-"""What the tagger hears in each recording of a store alone: the joint space and the text side follow from it."""
+"""The tagger's outputs for single recordings: the joint space and the text side are fitted to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEARD = "heard.npz"
 
 
 def first_window(samples: np.ndarray, length: int) -> Tensor:
-    """The first `length` samples, int16; a shorter recording repeated as the tagger's front end says."""
+    """The first `length` samples, int16; a shorter recording is padded as the tagger's front end says."""
     windows, _ = cut(samples[:length].astype(np.float32), length, length, FRONT_END.padding)
     return torch.from_numpy(windows[0]).short()
 
@@ -52,7 +52,7 @@ def heard(folders: Sequence[Path]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Kept:
-    """Recordings of some stores with what the tagger hears in them."""
+    """Recordings of some stores with the tagger's outputs for them."""
 
     rows: list[dict[str, str]]
     features: Tensor

@@ -20,9 +20,9 @@ Floats = npt.NDArray[np.float32]
 Sample = TypeVar("Sample", np.int16, np.float32)
 
 COUNTS = (0.45, 0.35, 0.2)
-"""Chances of a mixture of one, two and three recordings."""
+"""Probabilities of mixtures of one, two and three recordings."""
 SPEED, COLOUR, ROOM, NOISE = 0.5, 0.5, 0.15, 0.15
-"""Chances of each change: of the first three for every recording, of noise for the mixture."""
+"""Probability of each change: the first three per recording, noise per mixture."""
 LOWEST_HZ = 50.0
 
 
@@ -52,7 +52,7 @@ def place(x: Floats, length: int, rng: Rng) -> Floats:
 
 
 def colour(bins: int, rate: int, rng: Rng) -> Tensor:
-    """Gains [bins] of a filter: random ones of 5 dB spread, two an octave, joined smoothly; at times band limits."""
+    """Gains [bins] of a random filter: two per octave, standard deviation 5 dB, interpolated; at times a band limit."""
     octaves = math.log2(rate / 2 / LOWEST_HZ)
     knots = rng.normal(0.0, 5.0, math.ceil(2 * octaves) + 1)
     position = np.log2(np.maximum(np.linspace(0, rate / 2, 1025), LOWEST_HZ) / LOWEST_HZ)
@@ -66,12 +66,13 @@ def colour(bins: int, rate: int, rng: Rng) -> Tensor:
 
 
 def room(length: int, rate: int, rng: Rng) -> Tensor:
-    """Spectrum of a room of 0.1 to 1 s: decaying noise, the direct sound 0 to 12 dB above it."""
+    """Spectrum of a room response: direct sound, and noise that decays over 0.1 to 1 s at 0 to -12 dB."""
     size = min(round(rng.uniform(0.1, 1.0) * rate), length)
     tail = torch.from_numpy(rng.standard_normal(size, dtype=np.float32)) * torch.logspace(0, -3, size)
     tail = tail / tail.norm() * 10 ** (-rng.uniform(0, 12) / 20)
     tail[0] += 1.0
-    return torch.fft.rfft(tail, length)
+    spectrum: Tensor = torch.fft.rfft(tail, length)
+    return spectrum
 
 
 def noise(length: int, rng: Rng) -> Tensor:
@@ -79,7 +80,8 @@ def noise(length: int, rng: Rng) -> Tensor:
     bins = length // 2 + 1
     normal = torch.from_numpy(rng.standard_normal((bins, 2), dtype=np.float32))
     falling = torch.view_as_complex(normal) * torch.arange(1, bins + 1).float() ** -rng.uniform(0, 2)
-    return torch.fft.irfft(falling, length)
+    samples: Tensor = torch.fft.irfft(falling, length)
+    return samples
 
 
 def mixture(sources: Sequence[npt.NDArray[np.int16]], rate: int, length: int, rng: Rng) -> Tensor:

@@ -1,4 +1,4 @@
-"""Held-out collections as a test of naming: each recording finds its caption among the captions of its collection."""
+"""Naming accuracy: each held-out recording is classified among the captions of its collection."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 SCALES = torch.logspace(0.5, 2, 61)
-"""Temperature scales that are tried, 3 to 100."""
+"""Candidates for the temperature scale, 3 to 100."""
 
 
 def collections(rows: Sequence[dict[str, str]]) -> list[tuple[list[int], list[str]]]:
-    """For every collection with two captions or more: its captioned rows, and the distinct captions."""
+    """For each collection with at least two captions: its captioned rows, and the distinct captions."""
     found: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         if row["caption"]:
@@ -23,7 +23,7 @@ def collections(rows: Sequence[dict[str, str]]) -> list[tuple[list[int], list[st
 
 
 def logits(rows: Sequence[dict[str, str]], audio: Tensor, texts: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """For every collection: cosines [n, captions] of embeddings [rows, d] with its captions, and the right ones [n]."""
+    """For each collection: cosines [n, captions] with its captions, and the indices [n] of the right ones."""
     found = []
     for numbers, captions in collections(rows):
         right = torch.tensor([captions.index(rows[number]["caption"]) for number in numbers])
@@ -32,7 +32,7 @@ def logits(rows: Sequence[dict[str, str]], audio: Tensor, texts: dict[str, Tenso
 
 
 def accuracy(similarities: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Mean over collections of the mean recall of their captions."""
+    """Mean over collections of the mean recall over captions."""
     collections = []
     for similarity, right in similarities:
         hit = (similarity.argmax(dim=1) == right).float()
@@ -41,7 +41,7 @@ def accuracy(similarities: Sequence[tuple[Tensor, Tensor]]) -> float:
 
 
 def best_scale(similarities: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """The scale whose softmax gives the right captions the highest likelihood, collections counting alike."""
+    """The scale with the lowest cross-entropy, averaged over collections."""
 
     def loss(scale: Tensor) -> Tensor:
         parts = [torch.nn.functional.cross_entropy(scale * cosine, right) for cosine, right in similarities]

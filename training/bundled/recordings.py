@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 Samples = npt.NDArray[np.int16]
 SAMPLES, EDGES, ROWS = "samples.int16", "edges.npy", "rows.json"
 COLLECTION = re.compile(r"(?:[^(:]|\([^)]*\)|:(?! ))*")
-# How much a recording without a label weighs: as much as one of eleven that share a label.
+# Sampling weight of a recording without a label: that of one of eleven recordings with the same label.
 UNNAMED = 0.3
 
 
@@ -36,7 +36,7 @@ class Recording:
 
     @property
     def collection(self) -> str:
-        """The source without the path inside it that some manifests add after a colon."""
+        """The source without the path that some manifests append after a colon."""
         match = COLLECTION.match(self.source)
         return match[0] if match else self.source
 
@@ -114,7 +114,7 @@ class WaveformStore:
 
 
 class Recordings:
-    """Some stores end to end, less the collections that are held out (or those alone, with `held_out_only`)."""
+    """The recordings of some stores, without the held-out collections (or only those, with `held_out_only`)."""
 
     def __init__(self, folders: Sequence[Path], held_out: Sequence[str], held_out_only: bool = False) -> None:
         self._stores = [WaveformStore(folder) for folder in folders]

@@ -1,7 +1,7 @@
-"""One stage of the student's training: fresh mixtures, each used twice, an averaged copy of the weights, states.
+"""One stage of the student's training, on new mixtures that are each used twice.
 
-A stage begins with the averaged weights of the one before and an optimiser of its own. Its rate is constant or falls to
-zero. While it is constant, a stage can be made longer and goes on from its last state.
+A stage starts from the averaged weights of the stage before it, with a new optimiser. Its learning rate is constant or
+decays to zero. A stage of constant rate can be extended: raise its `clips` and run the same command.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from training.loop.stop import stopping_on_signals
 log = logging.getLogger(__name__)
 
 PARTS = {"embedding": 5.0, "order": 1.0, "features": 1.0, "logits": 1.0}
-"""How much each part of the loss counts."""
+"""Weights of the parts of the loss."""
 
 
 class Stage(Frozen):
-    """`clips` the student hears, each mixture counted twice; windows of `window_s` seconds.
+    """`clips` windows of `window_s` seconds, counting both uses of a mixture.
 
-    The rate rises over `warm_up` clips; it then stays at `learning_rate`, or, where it `falls`, goes down to zero in a
-    line. `averaged`: the share of the averaged weights that a step keeps. Mixtures come in blocks of `block`; a turn
-    hears a new block and the one of `lag` turns before, in batches of `batch`.
+    The learning rate rises linearly over `warm_up` clips, then stays at `learning_rate` or, if it `falls`, decays
+    linearly to zero. `averaged` is the decay of the exponential average of the weights. A turn trains on a new block of
+    `block` mixtures and on the block of `lag` turns before, in batches of `batch`.
     """
 
     seed: int = Field(ge=0)
@@ -53,7 +53,7 @@ class Stage(Frozen):
 
     @property
     def turn(self) -> int:
-        """Clips of a turn."""
+        """Clips per turn."""
         return 2 * self.block
 
     @property
@@ -61,26 +61,26 @@ class Stage(Frozen):
         return self.clips // self.turn
 
     def rate(self, clips: int) -> float:
-        """The learning rate when so many clips have been heard."""
+        """The learning rate after `clips`."""
         rise = min(1.0, (clips + self.batch) / self.warm_up) if self.warm_up else 1.0
         fall = max(0.0, 1 - clips / self.clips) if self.falls else 1.0
         return self.learning_rate * rise * fall
 
     def begun(self) -> str:
-        """What a state must agree with to go on: all but the length, where the rate does not depend on it."""
+        """The settings that a saved state must share: all of them, except `clips` where the rate is constant."""
         return self.model_dump_json(exclude=None if self.falls else {"clips"})
 
 
 class Average:
-    """A running average of a module's weights and statistics."""
+    """A running average of a student's weights and batch-norm statistics."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Student) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.steps = 0
 
     @torch.no_grad()
-    def follow(self, module: nn.Module, kept: float) -> None:
-        """Early on the share kept is smaller: the first weights are random."""
+    def follow(self, module: Student, kept: float) -> None:
+        """Average in the weights of `module`. The first steps keep less, so that the start fades."""
         self.steps += 1
         kept = min(kept, self.steps / (self.steps + 10))
         own, new = self.module.state_dict(), module.state_dict()
@@ -96,12 +96,12 @@ class Average:
 
 
 def turns(blocks: Blocks, lag: int, first: int, last: int, producers: int) -> Iterator[tuple[int, Block]]:
-    """Turn by turn the mixtures to hear: a new block, and the one of `lag` turns before.
+    """The mixtures of each turn: a new block, and the block of `lag` turns before.
 
-    A turn has the same mixtures whichever turn is the first. The first `lag` turns hear their new block twice.
+    They do not depend on `first`, so a resumed run gets the same. The first `lag` turns use their new block twice.
     """
     held: deque[Block] = deque(maxlen=lag)
-    begin = max(0, first - lag)
+    begin = max(0, first - lag) if first < last else last  # a finished stage makes no blocks
     for turn, block in zip(range(begin, last), made(blocks, range(begin, last), producers), strict=True):
         if turn >= first:
             old = held[0] if len(held) == lag else block
@@ -110,7 +110,7 @@ def turns(blocks: Blocks, lag: int, first: int, last: int, producers: int) -> It
 
 
 def batches(mixtures: Block, size: int, seed: int, turn: int) -> Iterator[tuple[Block, torch.Generator]]:
-    """A turn's batches, half of each new, in an order that follows from the seed and the turn."""
+    """A turn's batches, half new and half old mixtures; the order depends on `seed` and `turn` alone."""
     generator = torch.Generator().manual_seed((seed << 32) + turn)
     block, half = len(mixtures.windows) // 2, size // 2
     new, old = (torch.randperm(block, generator=generator) for _ in range(2))
@@ -127,13 +127,13 @@ def train_stage(
     folder: Path,
     judge: Callable[[Student], float],
     producers: int,
-    save_every: int = 50,
+    save_every: int = 25,
     stop_after: int | None = None,
 ) -> Student | None:
-    """The averaged student of the stage; states and one JSON line a turn go to `folder`.
+    """Train `student` and return its average; states and one JSON line per turn are written to `folder`.
 
-    `judge` rates the averaged student with each state. SIGTERM and SIGINT end the run after the turn, with a state:
-    None is returned, as it is after `stop_after` turns. Raises
+    `judge` rates the average whenever a state is saved. After SIGTERM or SIGINT the turn is finished, a state is saved
+    and None is returned; `stop_after` turns return None without a state. Raises
     StateError where the states are those of another stage, FloatingPointError where the loss is not finite.
     """
     student.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -160,7 +160,7 @@ def train_stage(
         for turn, mixtures in turns(blocks, stage.lag, first, last, producers):
             waited = time.perf_counter() - started
             row: dict[str, float] = {"turn": turn, "clips": (turn + 1) * stage.turn}
-            row |= hear(stage, student, teacher, optimiser, average, mixtures, turn)
+            row |= train_turn(stage, student, teacher, optimiser, average, mixtures, turn)
             if (turn + 1) % save_every == 0 or turn + 1 == stage.turns or stop.wanted:
                 row["held_out_cosine"] = judge(average.module)
                 states.save(turn + 1, capture(parts) | {"stage": stage.begun()})
@@ -174,7 +174,7 @@ def train_stage(
     return average.module if last == stage.turns else None
 
 
-def hear(
+def train_turn(
     stage: Stage,
     student: Student,
     teacher: Teacher,
@@ -183,7 +183,7 @@ def hear(
     mixtures: Block,
     turn: int,
 ) -> dict[str, float]:
-    """The steps of one turn; the mean of each part of the loss."""
+    """Train for one turn; returns the mean of each part of the loss."""
     sums: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     for step, (batch, generator) in enumerate(batches(mixtures, stage.batch, stage.seed, turn)):
         rate = stage.rate(turn * stage.turn + step * stage.batch)

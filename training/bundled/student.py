@@ -1,8 +1,9 @@
-"""A compact encoder, from random weights, learns to hear what the tagger hears.
+"""Distillation: a compact encoder is trained to reproduce the outputs of the tagger.
 
-Every mixture is heard by both, the same cut at the same level. The student is to give the tagger's place in the joint
-space (by cosine), its order of the classes there (by cross-entropy), its features and its class logits (each through a
-linear layer that is thrown away). Only outputs of the tagger are used; none of its weights are.
+Teacher and student get the same windows. The loss has four parts: the cosine to the teacher's embedding in the joint
+space, the KL divergence of the two distributions over classes there, and the distances to the teacher's features and
+class logits, which the student predicts through a linear layer that the checkpoint does not keep. Only outputs of the
+tagger are used, never its weights.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from model.clap import AudioEncoder
 from training.tagging.space import JointSpace
 
 SHARPNESS = 20.0
-"""Scale of the cosines whose softmax is the order of the classes."""
+"""Scale of the cosines in the softmax over classes."""
 
 
 class Targets(NamedTuple):
-    """What the student should give for n windows; features and logits are in units of their spread."""
+    """Outputs for n windows; features and logits are standardised over recordings."""
 
     embeddings: Tensor
     features: Tensor
@@ -29,7 +30,7 @@ class Targets(NamedTuple):
 
 
 class Teacher:
-    """The tagger's outputs as targets, in units of their spread over recordings."""
+    """Turns the tagger's outputs into targets."""
 
     def __init__(self, space: JointSpace, features: Tensor, logits: Tensor) -> None:
         self.space = space
@@ -41,7 +42,7 @@ class Teacher:
 
 
 class Student(nn.Module):
-    """The encoder in training, with the layer that reads the tagger's features and logits from its own features."""
+    """The encoder in training, with the layer that predicts the tagger's features and logits."""
 
     def __init__(self, encoder: AudioEncoder, features: int, classes: int) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class Student(nn.Module):
         self.features = features
 
     def forward(self, windows: Tensor) -> Targets:
-        """Windows [n, samples] -> its own idea of the targets."""
+        """Windows [n, samples] -> predicted targets."""
         own = self.encoder.base(windows)
         read = self.read(own)
         embeddings = F.normalize(self.encoder.projection(own), dim=-1)
@@ -69,5 +70,5 @@ def losses(given: Targets, wanted: Targets, classes: Tensor) -> dict[str, Tensor
 
 
 def shifted(windows: Tensor, generator: torch.Generator) -> Tensor:
-    """Rotate windows [n, samples] in time, all alike: what is heard stays the same."""
+    """Rotate all windows [n, samples] in time by the same random shift."""
     return windows.roll(int(torch.randint(0, windows.shape[1], (1,), generator=generator)), dims=1)

@@ -48,14 +48,14 @@ def read_phrases(classes: Sequence[str], path: Path = PHRASES) -> list[ClassPhra
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of sound that is no class: how people say it, and the share of each class in what is heard."""
+    """A kind of sound that is no class of the tagger: its phrases, and the share of each class it is heard as."""
 
     phrases: tuple[str, ...]
     shares: Tensor
 
 
 def read_kinds(classes: Sequence[str], path: Path = KINDS) -> list[Kind]:
-    """The everyday kinds, their shares [classes] of sum 1. Raises ValueError where one is heard as an unknown class."""
+    """The everyday kinds; their shares [classes] have the sum 1. Raises ValueError for an unknown class."""
     with path.open(encoding="utf-8") as file:
         rows = yaml.safe_load(file)
     number = {name: index for index, name in enumerate(classes)}
@@ -73,7 +73,7 @@ def read_kinds(classes: Sequence[str], path: Path = KINDS) -> list[Kind]:
 def phrase_features(
     phrases: Sequence[Sequence[str]], base: nn.Module, tokenizer: Tokenizer, pooling: str
 ) -> tuple[Tensor, Tensor]:
-    """Text features [n, d] of every phrase in every template, and the row of `phrases` [n] each belongs to."""
+    """Text features [n, d] of every phrase in every template, and the row [n] of `phrases` that each belongs to."""
     texts = [fill(template, phrase) for row in phrases for phrase in row for template in TEMPLATES]
     sizes = torch.tensor([len(row) * len(TEMPLATES) for row in phrases])
     return sequence_features(base, tokenizer, texts, pooling).clone(), torch.arange(len(sizes)).repeat_interleave(sizes)

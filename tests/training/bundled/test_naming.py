@@ -32,7 +32,7 @@ def test_every_caption_and_every_collection_counts_alike() -> None:
 
 
 def test_the_scale_is_high_where_names_are_sure_and_low_where_they_are_not() -> None:
-    sure = [(torch.tensor([[0.9, 0.1]]), torch.tensor([0]))]
+    sure = [(torch.tensor([[0.5, 0.4]]), torch.tensor([0]))]
     unsure = [(torch.tensor([[0.5, 0.4], [0.5, 0.4]]), torch.tensor([0, 1]))]
     assert best_scale(sure) == pytest.approx(100.0)
     assert best_scale(unsure) == pytest.approx(10**0.5)
