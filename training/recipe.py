@@ -31,10 +31,11 @@ class Layout(Frozen):
 
 
 class Manifest(Frozen):
-    """JSON lines or CSV."""
+    """JSON lines or CSV. `skip_uncaptioned` leaves rows without a caption out; otherwise they are an error."""
 
     kind: Literal["manifest"]
     path: Path
+    skip_uncaptioned: bool = False
     max_missing: float = Field(0.0, ge=0, lt=1)
 
 

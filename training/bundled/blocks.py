@@ -16,6 +16,7 @@ from model.memory import keep_freed_memory
 from training.bundled.mixture import COUNTS, mixture
 from training.bundled.recordings import Recordings
 from training.tagging.tagger import FRONT_END, Tagger, class_labels
+from training.worker_process import follow_parent
 
 TAGGED = 8
 """Windows in a batch of the tagger: larger batches do not fit into the CPU's cache."""
@@ -82,5 +83,6 @@ def made(blocks: Blocks, numbers: Sequence[int], producers: int) -> DataLoader[B
 
 
 def producer(_number: int) -> None:
+    follow_parent()
     keep_freed_memory()
     torch.set_num_threads(1)

@@ -38,7 +38,7 @@ def read_source(source: Layout | Manifest | Shards, data: Path) -> list[Captione
     if isinstance(source, Shards):
         return read_shards(path)
     if isinstance(source, Manifest):
-        clips = read_manifest(path)
+        clips = read_manifest(path, source.skip_uncaptioned)
     elif source.splits is None:
         clips = READERS[source.kind](path)
     else:

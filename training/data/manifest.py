@@ -44,11 +44,12 @@ class Captioned:
         return str(self.audio) if self.size is None else f"{self.audio} at byte {self.offset}"
 
 
-def read_manifest(path: Path) -> list[Captioned]:
+def read_manifest(path: Path, skip_uncaptioned: bool = False) -> list[Captioned]:
     """The recordings of a manifest: JSON lines (`.jsonl`) or a table with a header (`.csv`, `.tsv`).
 
     `audio` is relative to the manifest's folder. A row has its captions in `caption`, `captions` or `caption_1`,
     `caption_2` and so on; `caption` and `captions` hold a text or a list of texts. Other members are ignored.
+    `skip_uncaptioned` leaves rows without a caption out; otherwise they are an error.
     Raises ManifestError for a row that lacks one of them, a recording on two rows, or a manifest without rows.
     """
     if path.suffix not in (".jsonl", ".csv", ".tsv"):
@@ -58,6 +59,10 @@ def read_manifest(path: Path) -> list[Captioned]:
     try:
         for number, row in json_rows(path) if path.suffix == ".jsonl" else _csv_rows(path):
             clip = _clip(path.parent, row, f"{path}:{number}")
+            if not clip.captions:
+                if skip_uncaptioned:
+                    continue
+                raise ManifestError(f"{path}:{number}: no `caption`")
             if clip.audio in rows:
                 raise ManifestError(
                     f"{path}:{number}: {row['audio']} is on line {rows[clip.audio]} already; "
@@ -68,7 +73,7 @@ def read_manifest(path: Path) -> list[Captioned]:
     except TableError as error:
         raise ManifestError(str(error)) from None
     if not clips:
-        raise ManifestError(f"{path} names no recording")
+        raise ManifestError(f"{path} names no recording" + " with a caption" * skip_uncaptioned)
     return clips
 
 
@@ -99,8 +104,6 @@ def _clip(folder: Path, row: dict[str, Any], place: str) -> Captioned:
     if len(audio) > MAX_PATH:
         raise ManifestError(f"{place}: `audio` has {len(audio):,} characters; is a quote missing before this row?")
     captions = clean(text for name, value in row.items() if _is_caption(name) for text in _texts(value, name, place))
-    if not captions:
-        raise ManifestError(f"{place}: no `caption`")
     return Captioned(folder / audio.strip(), captions)
 
 

@@ -109,3 +109,12 @@ def test_a_recording_from_two_data_sets_is_named(tmp_path: Path) -> None:
     clip = Captioned(tmp_path / "a.wav", ("x",))
     with pytest.raises(ManifestError, match="two data sets"):
         check_distinct([clip, clip])
+
+
+def test_rows_without_a_caption_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"audio": "a.wav", "caption": "rain"}\n{"audio": "b.wav", "caption": ""}\n')
+    assert [clip.audio.name for clip in read_manifest(path, skip_uncaptioned=True)] == ["a.wav"]
+    path.write_text('{"audio": "b.wav", "caption": ""}\n')
+    with pytest.raises(ManifestError, match="names no recording with a caption"):
+        read_manifest(path, skip_uncaptioned=True)
