@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from model.config import ClapConfig, Frozen
 from model.memory import keep_freed_memory
 from model.text import sha256
 from training.bundled.blocks import Blocks, floats
-from training.bundled.finish import TextSide, assemble, fit_texts, set_scale
+from training.bundled.finish import TextSide, assemble, fit_projection, fit_texts, set_scale
 from training.bundled.heard import Kept, first_window, listen
 from training.bundled.recordings import Recordings, WaveformStore, read_manifest
 from training.bundled.stage import Stage, train_stage
@@ -42,13 +42,15 @@ class Recipe(Frozen):
 
     `manifests` names the folders of recordings; collections in `held_out` are never trained on. The joint space and the
     text side are fitted to the captioned recordings of the manifests in `space`. The student starts from the audio
-    encoder of the checkpoint whose weights have the SHA-256 `start`, or from random weights if there is none.
+    encoder of the checkpoint whose weights have the SHA-256 `start`, or from random weights if there is none. `ridge`
+    is the penalty of the final audio projection, relative to the number of recordings.
     """
 
     manifests: tuple[str, ...] = Field(min_length=1)
     held_out: tuple[str, ...] = ()
     space: tuple[str, ...] = Field(min_length=1)
     shrinkage: float = Field(0.3, gt=0)
+    ridge: float = Field(0.2, gt=0)
     seed: int = 0
     start: str | None = None
     stages: tuple[Stage, ...]
@@ -91,11 +93,14 @@ class Judge:
         self.wanted = teacher.space.embed(Kept.read(stores, held_out, held_out_only=True).features)
 
     @torch.inference_mode()
-    def embeddings(self, student: Student) -> Tensor:
-        return torch.cat([student(floats(part)).embeddings for part in self.windows.split(16)])
+    def embeddings(self, embed: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.cat([embed(floats(part)) for part in self.windows.split(16)])
+
+    def cosine(self, embeddings: Tensor) -> float:
+        return float((embeddings * self.wanted).sum(dim=1).mean())
 
     def __call__(self, student: Student) -> float:
-        return float((self.embeddings(student) * self.wanted).sum(dim=1).mean())
+        return self.cosine(self.embeddings(lambda windows: student(windows).embeddings))
 
 
 def begin(encoder: AudioEncoder, folder: Path | None, expected: str) -> None:
@@ -129,11 +134,15 @@ def train(
             return None
         student.load_state_dict(average.state_dict())
     student.eval()
-    clap, tokenizer = assemble(recipe.checkpoint, student.encoder)
+    wanted = teacher.space.embed(Kept.read(places, recipe.held_out).features)
+    recordings = Recordings(places, recipe.held_out)
+    projection = fit_projection(student.encoder.base, recordings, wanted, recipe.ridge)
+    clap, tokenizer = assemble(recipe.checkpoint, student.encoder, projection)
     named = Kept.read([stores[name] for name in recipe.space], recipe.held_out)
     fit_texts(clap, tokenizer, recipe.text, teacher.space, tagger.classes, named)
-    naming = set_scale(clap, tokenizer, judge.rows, judge.embeddings(student))
-    log.info("held-out collections: cosine %.3f, naming %.3f", judge(student), naming)
+    embeddings = judge.embeddings(clap.embed_audio)
+    naming = set_scale(clap, tokenizer, judge.rows, embeddings)
+    log.info("held-out collections: cosine %.3f, naming %.3f", judge.cosine(embeddings), naming)
     save(clap, run / "checkpoint", dtype=torch.float16)
     return run / "checkpoint"
 

@@ -16,9 +16,10 @@ from model.config import MobileNetConfig
 from model.front_end import LogMel
 from model.mobilenet import MobileNet
 from tests.checkpoints import TINY
-from training.bundled.blocks import Blocks, made
+from training.bundled.blocks import Blocks, floats, made
 from training.bundled.default import Judge, Recipe, decode, make_teacher, read_recipe
-from training.bundled.heard import Kept
+from training.bundled.finish import fit_projection
+from training.bundled.heard import Kept, first_window
 from training.bundled.mixture import mixture, place
 from training.bundled.recordings import Recording, Recordings, WaveformStore, read_manifest
 from training.bundled.stage import Stage, batches, train_stage, turns
@@ -210,3 +211,16 @@ def test_an_unknown_member_of_a_recipe_is_refused(tmp_path: Path) -> None:
     path.write_text("manifests: []\nepochs: 3\n")
     with pytest.raises(ValidationError, match="epochs"):
         read_recipe(path)
+
+
+def test_the_final_projection_leads_single_recordings_where_they_should_go(store: Path) -> None:
+    torch.manual_seed(0)
+    base = student_of(recipe()).encoder.base.eval()
+    recordings = Recordings([store], [])
+    wanted = torch.nn.functional.normalize(torch.randn(len(recordings), 6), dim=1)
+    close, far = (fit_projection(base, recordings, wanted, ridge) for ridge in (1e-6, 1e6))
+    windows = [first_window(recordings.samples(row), FRONT_END.window_samples) for row in range(len(recordings))]
+    with torch.inference_mode():
+        features = base(floats(torch.stack(windows)))
+        torch.testing.assert_close(close(features), wanted, atol=0.05, rtol=0)
+        torch.testing.assert_close(far(features), wanted.mean(dim=0).expand(len(wanted), -1), atol=0.05, rtol=0)
