@@ -27,6 +27,10 @@ LONG = 1 / 2
 """No group needs more free room than this share of its bound: work that is longer than the whole queue is admitted
 too, one such group at a time, since it then fills the queue."""
 
+EXPECTED_S = 1.0
+"""This long after interactive audio, more of it is expected: batches stay small, so that it need not wait for a large
+bulk batch."""
+
 TURNS = 4
 """A turn of one group is at most this fraction of a batch, so a long request shares its batches with others."""
 
@@ -62,6 +66,7 @@ class BatchQueue:
         self._credit = dict.fromkeys(Kind, 0.0)
         self._last = Kind.AUDIO
         self._passed_over = 0
+        self._interactive_audio_at = -math.inf
 
     # Waiting work
 
@@ -87,6 +92,7 @@ class BatchQueue:
     def reserve(self, group: Hashable, seconds: float, priority: Priority, deadline: float, now: float) -> None:
         """Keep room for audio that is not decoded yet, until it is released or its deadline passes. Raises Refused."""
         self._check(Kind.AUDIO, priority, group, seconds, deadline, now)
+        self._note(Kind.AUDIO, priority, now)
         self._keep(group, ReservedRoom(priority, seconds, deadline))
 
     def release(self, group: Hashable) -> None:
@@ -111,7 +117,12 @@ class BatchQueue:
         if room is not None:
             self.release(request.group)
             self._keep(request.group, ReservedRoom(room.priority, max(0.0, -excess), room.deadline))
+        self._note(request.kind, request.priority, now)
         self._lanes[request.kind, request.priority].add(request)
+
+    def _note(self, kind: Kind, priority: Priority, now: float) -> None:
+        if kind is Kind.AUDIO and priority is Priority.INTERACTIVE:
+            self._interactive_audio_at = now
 
     def _check(self, kind: Kind, priority: Priority, group: Hashable, cost: float, deadline: float, now: float) -> None:
         """Raises Refused if `cost` more of a group has no room, or would not be done by the deadline.
@@ -197,7 +208,7 @@ class BatchQueue:
         """The next batch for an idle device or thread that runs `kinds`, without what has expired."""
         expired = self.expire(now)
         kind = self._next_kind() if len(kinds) > 1 else next(iter(kinds))
-        items, cost = self._fill(kind)
+        items, cost = self._fill(kind, now)
         return Batch(kind, items, cost, expired)
 
     def _next_kind(self) -> Kind:
@@ -220,7 +231,7 @@ class BatchQueue:
             self._last = other
         return self._last
 
-    def _fill(self, kind: Kind) -> tuple[list[Item], float]:
+    def _fill(self, kind: Kind, now: float) -> tuple[list[Item], float]:
         """The items of the next batch, and its cost: all items are padded to the largest one."""
         interactive, bulk = self._lanes[kind, Priority.INTERACTIVE], self._lanes[kind, Priority.BULK]
         items: list[Item] = []
@@ -250,8 +261,8 @@ class BatchQueue:
             drawn = draw(bulk, self._credit[kind])
             self._credit[kind] -= drawn
         drawn += draw(interactive, math.inf)
-        mixed = kind is Kind.AUDIO and bool(items)
-        drawn += draw(bulk, math.inf, min(most, self.limits.mixed_windows) if mixed else most)
+        small = kind is Kind.AUDIO and (bool(items) or now - self._interactive_audio_at < EXPECTED_S)
+        drawn += draw(bulk, math.inf, min(most, self.limits.mixed_windows) if small else most)
         if not bulk:
             self._credit[kind] = 0.0
         elif interactive:

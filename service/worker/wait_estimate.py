@@ -19,7 +19,7 @@ TEXT_BATCHES = 8
 class QueueLimits:
     """Bounds of one batch and of the queue. An item's cost is in seconds of audio, or in tokens.
 
-    A batch with interactive windows is filled up with bulk ones to `mixed_windows`.
+    A batch with interactive windows, or shortly after them, is filled up with bulk ones to `mixed_windows`.
     """
 
     batch_seconds: float = 160.0

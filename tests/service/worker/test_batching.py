@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.ipc.embedding import Priority
-from service.worker.batching import BULK_SHARE, BatchQueue, Refused
+from service.worker.batching import BULK_SHARE, EXPECTED_S, BatchQueue, Refused
 from service.worker.queue_rate import QueueRate
 from service.worker.requests import Batch, Kind, Request
 from service.worker.wait_estimate import QueueLimits
@@ -165,16 +165,20 @@ class TestPriorities:
         waiting.admit(audio("now", 3), now=0)
         assert names(waiting.take(now=0)) == ["now"] * 3 + ["bulk"] * 5
 
-    def test_bulk_fills_up_a_batch_with_interactive_work_only_so_far(self) -> None:
+    def test_bulk_batches_are_small_beside_interactive_audio_and_shortly_after_it(self) -> None:
         waiting = queue(QueueLimits(**{**vars(LIMITS), "mixed_windows": 4}))
         waiting.admit(audio("bulk", 20, priority=Priority.BULK), now=0)
         waiting.admit(audio("now", 1), now=0)
-        assert [names(batch) for batch in batches(waiting)] == [
-            ["now", *["bulk"] * 3],
-            ["bulk"] * 8,
-            ["bulk"] * 8,
-            ["bulk"],
-        ]
+        assert names(waiting.take(now=0)) == ["now", *["bulk"] * 3]
+        assert names(waiting.take(now=EXPECTED_S / 2)) == ["bulk"] * 4
+        assert names(waiting.take(now=EXPECTED_S)) == ["bulk"] * 8
+
+    def test_interactive_audio_that_is_still_being_decoded_keeps_bulk_batches_small(self) -> None:
+        waiting = queue(QueueLimits(**{**vars(LIMITS), "mixed_windows": 4}))
+        waiting.admit(audio("bulk", 20, priority=Priority.BULK), now=0)
+        assert names(waiting.take(now=0)) == ["bulk"] * 8
+        waiting.reserve("now", 5, Priority.INTERACTIVE, deadline=LATE, now=0)
+        assert names(waiting.take(now=0)) == ["bulk"] * 4
 
     def test_bulk_gets_its_share_of_full_batches(self) -> None:
         waiting = queue(QueueLimits(**{**vars(LIMITS), "queue_seconds": 10_000}))
