@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -165,23 +165,14 @@ class Traffic:
         return [await http.post("/v1/embeddings", json={"input": self.labels(draw)})]
 
 
-def victims(pid: int) -> Iterator[tuple[str, int]]:
-    """Role and process id of the processes to kill, one after the other, without end."""
-    for role in itertools.cycle(("worker", "api", "decode")):
-        if found := roles(pid)[role]:
-            yield role, random.choice(found)
-
-
 async def kill_each_minute(running: Running, tally: Tally, until: float) -> None:
-    for role, pid in victims(running.pid):
+    for role in itertools.cycle(("worker", "api", "decode")):
         if time.monotonic() + 60 > until:
             return
         await asyncio.sleep(60)
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        tally.kills[role] += 1
+        if found := roles(running.pid)[role]:  # none while it is being restarted
+            os.kill(random.choice(found), signal.SIGKILL)
+            tally.kills[role] += 1
 
 
 async def watch(running: Running, tally: Tally, began: float, until: float) -> None:
