@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from model.memory import keep_freed_memory
 from training.bundled.mixture import COUNTS, mixture
 from training.bundled.recordings import Recordings
+from training.data.memory_file import AVAILABLE, MemoryFile
 from training.tagging.tagger import FRONT_END, Tagger, class_labels
 from training.worker_process import follow_parent
 
@@ -31,6 +33,19 @@ class Block(NamedTuple):
 
     def rows(self, chosen: Tensor) -> Block:
         return Block(*(part[chosen] for part in self))
+
+
+def _send(block: Block) -> tuple[Any, tuple[Any, ...]]:
+    """How a block goes from a producer to the training: in memory files."""
+    return _receive, tuple(MemoryFile(part.numpy()) for part in block)
+
+
+def _receive(*parts: MemoryFile) -> Block:
+    return Block(*(torch.from_numpy(part.take()) for part in parts))
+
+
+if AVAILABLE:
+    ForkingPickler.register(Block, _send)
 
 
 def floats(windows: Tensor) -> Tensor:
