@@ -86,12 +86,6 @@ def grouped(clips: Sequence[Clip], count: int) -> Indices:
     return numbers
 
 
-def shared_sources(clips: Sequence[Clip], fold: Fold) -> set[str]:
-    """Sources that are both in training and in test."""
-    training, test = ({clips[row].source for row in rows} for rows in (fold.training, fold.test))
-    return (training & test) - {""}
-
-
 def uncontaminated(rows: Indices, test: Indices, digests: Sequence[bytes]) -> Indices:
     """The training `rows` without copies of test clips: some data sets contain a recording twice."""
     tested = {digests[row] for row in test}

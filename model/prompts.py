@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +45,3 @@ def ensemble(embeddings: Embeddings) -> Embeddings:
     """Mean of L2-normalised prompt embeddings [n, d], normalised again [d] (Radford et al. 2021, section 3.1.4)."""
     mean: Embeddings = embeddings.mean(axis=0)
     return mean / max(float(np.linalg.norm(mean)), 1e-12)
-
-
-def ensembles(embeddings: Embeddings, sizes: Sequence[int]) -> Embeddings:
-    """`ensemble` of consecutive groups of `sizes` rows: [sum(sizes), d] -> [len(sizes), d]."""
-    edges = np.cumsum([0, *sizes])
-    return np.stack([ensemble(embeddings[start:stop]) for start, stop in pairwise(edges)])

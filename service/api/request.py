@@ -142,7 +142,7 @@ def members(pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def json_list(text: str) -> list[Any] | None:
-    """The list that `text` is, if it is one; else it is a label that begins with a bracket."""
+    """The list that `text` is in JSON; None if it is not one: then it is a label that starts with a bracket."""
     data = text.encode(errors="surrogatepass")
     if has_more(data, MAX_FIELDS):
         return None

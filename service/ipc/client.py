@@ -114,11 +114,6 @@ class WorkerClient:
             total.add(link.stats)
         return total
 
-    @property
-    def queue_seconds(self) -> float:
-        """Seconds of audio that wait at the workers, as of their last heartbeat."""
-        return sum(link.stats.queue_seconds for link in self._links)
-
     def _compare(self) -> None:
         """Decide which model is served, and which workers are not used since they serve another one."""
         greeted = [link for link in self._links if link.model is not None]

@@ -21,7 +21,8 @@ FALLBACKS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a directory of rand
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket that the kernel accepts."""
 LONGEST_NAME = f"/{NAME}12345678/api-12/pymp-12345678/listener-12345678"
-"""The longest socket path below a base: that of multiprocessing's fork server in an API process."""
+"""Room that is kept for sockets below a base. The workers' are shorter; this is enough for those that a library makes
+in the TMPDIR of a child, such as multiprocessing's."""
 
 
 class NoFolder(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.folds import Fold, FoldError, empty, make_folds, shared_sources, uncontaminated
+from evaluation.folds import Fold, FoldError, empty, make_folds, uncontaminated
 from evaluation.task import Clip, Split
 from evaluation.tasks import TASKS
 from tests.evaluation.layouts import LAYOUTS
@@ -17,6 +18,12 @@ from tests.evaluation.layouts import LAYOUTS
 
 def clip(name: int, label: str = "dog", split: Split = "", fold: int = 0, source: str = "") -> Clip:
     return Clip(Path(f"{name}.wav"), (label,), split, fold, source)
+
+
+def shared_sources(clips: Sequence[Clip], fold: Fold) -> set[str]:
+    """Sources that are both in training and in test."""
+    training, test = ({clips[row].source for row in rows} for rows in (fold.training, fold.test))
+    return (training & test) - {""}
 
 
 def parts(fold: Fold) -> list[list[int]]:

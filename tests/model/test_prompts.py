@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.prompts import Label, check_template, ensemble, ensembles, fill, prompts_of
+from model.prompts import Label, check_template, ensemble, fill, prompts_of
 
 
 @pytest.mark.parametrize("template", ["this is a sound of {label}", "{}", "{label}!"])
@@ -33,8 +33,3 @@ def test_an_ensemble_is_the_normalised_mean() -> None:
     vectors = np.eye(3, dtype=np.float32)
     np.testing.assert_allclose(ensemble(vectors), np.full(3, 3**-0.5), rtol=1e-6)
     np.testing.assert_allclose(ensemble(vectors[:1]), vectors[0])
-
-
-def test_ensembles_groups_consecutive_rows() -> None:
-    vectors = np.eye(3, dtype=np.float32)
-    np.testing.assert_allclose(ensembles(vectors, [1, 2]), np.stack([vectors[0], ensemble(vectors[1:])]))

@@ -120,7 +120,7 @@ class TestParts:
         first = asyncio.create_task(client.embed_audio(windows(0), deadline=soon()))
         await until(lambda: model.batches)
         clip = asyncio.create_task(client.embed_audio(windows(*range(30)), deadline=soon()))
-        await until(lambda: client.queue_seconds == 30)
+        await until(lambda: client.stats.queue_seconds == 30)
         clip.cancel()
         await until(lambda: client.stats.cancelled == 30)
         model.gate.set()

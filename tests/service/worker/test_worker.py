@@ -160,7 +160,7 @@ class TestFaults:
             killed.connect(endpoint)
             message = Audio(1, 1, "interactive", soon(1_000), 1)
             killed.send_multipart(encode(message, array_buffer(windows(66))))
-            await until(lambda: client.queue_seconds == 1)
+            await until(lambda: client.stats.queue_seconds == 1)
         await until(lambda: client.stats.cancelled == 1)
         model.gate.set()
         await first
@@ -225,7 +225,7 @@ class TestAdmission:
         with pytest.raises(Overloaded) as refused:
             await client.embed_audio(windows(2), deadline=soon())
         assert refused.value.retry_after_s >= 0
-        await until(lambda: client.queue_seconds == 40)
+        await until(lambda: client.stats.queue_seconds == 40)
         model.gate.set()
         await asyncio.gather(first, rest)
 
