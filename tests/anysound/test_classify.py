@@ -5,28 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from anysound import app
-
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    path = tmp_path / "noise.wav"
-    soundfile.write(path, np.random.default_rng(0).standard_normal(20_000) * 0.1, 8_000)
-    return path
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+from tests.anysound.command import run, shell
 
 
 def classify(model: Path, *arguments: object) -> Result:
@@ -96,39 +80,7 @@ def test_one_label_is_served_with_sigmoid(tiny_folder: Path, recording: Path) ->
     assert classify(tiny_folder, recording, "-l", "dog", "--activation", "sigmoid").exit_code == 0
 
 
-def test_embed_gives_vectors_of_norm_one(tiny_folder: Path, recording: Path) -> None:
-    result = run("embed", "--text", "a dog", "--audio", recording, "--model", tiny_folder)
-    rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [set(row) for row in rows] == [{"text", "embedding"}, {"name", "embedding"}]
-    for row in rows:
-        assert np.linalg.norm(row["embedding"]) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_checkpoint_info_says_what_it_is(tiny_folder: Path) -> None:
-    text = run("checkpoint", "info", tiny_folder).stdout
-    assert "tiny" in text
-    assert "8000 Hz" in text
-    assert "mobilenet" in text
-
-
-def test_bench_says_in_one_line_that_the_image_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "benchmarks", None)
-    result = run("bench", "--quick")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("anysound bench runs in a checkout")
-    assert len(result.stderr.splitlines()) == 1
-
-
 # The command in a shell
-
-
-def shell(
-    *arguments: str | bytes, stdin: bytes = b"", locale: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "anysound", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, env=os.environ | (locale or {}))
 
 
 def test_a_recording_is_read_from_standard_input(tiny_folder: Path, recording: Path) -> None:

@@ -1,0 +1,5 @@
+"""`python -m anysound`"""
+
+from anysound import main
+
+main()
