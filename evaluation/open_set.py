@@ -38,7 +38,7 @@ def open_set(checkpoint: Checkpoint, data_set: DataSet, encoded: Encoded) -> Ope
     truth = indices(test.clips, classes)
     labels = class_embeddings(checkpoint, classes, (data_set.task.template,))
     scale = checkpoint.logit_scale
-    logits = scale * (test.joint @ labels.positive.T).astype(np.float64)
+    logits = scale * labels.similarity(test.joint)
     background = (test.joint @ labels.background.T).astype(np.float64)
     none, least = [], []
     for turn in range(TURNS):

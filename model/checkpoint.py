@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.clap import Clap
-from model.config import BUNDLED, ClapConfig, TextEncoderConfig
+from model.config import BUNDLED, ClapConfig, ExampleScale, TextEncoderConfig
 from model.faults import first_fault
 from model.stand_in import stand_in
 from model.text import TextWeightsError, Tokenizer, package_folder
@@ -146,8 +146,22 @@ def save(model: Clap, folder: Path, tokenizer: Tokenizer | None = None, dtype: t
     save_file(state, weights)
     weights.chmod(0o644)  # safetensors creates it readable by its owner only
     weights.rename(folder / WEIGHTS)
-    config = folder / f"{CONFIG}.partial"
-    config.write_text(json.dumps(model.config.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
-    config.rename(folder / CONFIG)
+    _write_config(folder, model.config.model_dump(mode="json"))
     if tokenizer is not None and model.config.text_encoder.package is None:
         tokenizer.inner.save_pretrained(folder)
+
+
+def calibrate(folder: Path, scale: ExampleScale) -> None:
+    """Put the constants for examples into `config.json`, whose other members stay as they are written.
+
+    The checkpoint gets another fingerprint. Raises CheckpointError and OSError.
+    """
+    read_config(folder)
+    members = json.loads((folder / CONFIG).read_bytes())
+    _write_config(folder, members | {"example_scale": scale.model_dump()})
+
+
+def _write_config(folder: Path, members: dict[str, object]) -> None:
+    partial = folder / f"{CONFIG}.partial"
+    partial.write_text(json.dumps(members, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.rename(folder / CONFIG)

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model import scores
+from model.config import ExampleScale
+from model.examples import Prototype, with_examples
 from model.prompts import Embeddings, Label, ensemble, prompts_of
 
 Activation = Literal["softmax", "sigmoid"]
@@ -27,16 +29,24 @@ class Scores:
 
 @dataclass(frozen=True)
 class LabelEmbeddings:
-    """One row per label: `positive` [labels, d], `negative` [labels, d] (zeros without), `background` [prompts, d]."""
+    """One row per label: `positive` [labels, d], `negative` [labels, d] (zeros without), `background` [prompts, d].
+
+    `offset` [labels] is added to the similarities; it is zero for labels without examples.
+    """
 
     positive: Embeddings
     negative: Embeddings
     has_negative: npt.NDArray[np.bool_]
     background: Embeddings
+    offset: Array
+
+    def similarity(self, audio: Embeddings) -> Array:
+        """Similarities [..., labels] of L2-normalised audio embeddings [..., d]."""
+        return (audio @ self.positive.T).astype(np.float64) + self.offset
 
     def score(self, audio: Embeddings, scale: float, activation: Activation, none_of_these: bool = False) -> Scores:
         """Score L2-normalised audio embeddings [..., d] with the checkpoint's logit `scale`."""
-        similarity = (audio @ self.positive.T).astype(np.float64)
+        similarity = self.similarity(audio)
         negative = None
         if self.has_negative.any():
             negative = np.where(self.has_negative, (audio @ self.negative.T).astype(np.float64), -np.inf)
@@ -65,8 +75,17 @@ class LabelPrompts:
         negative = [prompt for label in self.labels for prompt in label.negative_prompts]
         return list(dict.fromkeys([*positive, *negative, *self.background]))
 
-    def assemble(self, embeddings: Mapping[str, Embeddings]) -> LabelEmbeddings:
-        """Combine the embedding [d] of each prompt into one row per label. Raises KeyError for a prompt without one."""
+    def assemble(
+        self,
+        embeddings: Mapping[str, Embeddings],
+        prototypes: Mapping[str, Prototype] | None = None,
+        scale: ExampleScale | None = None,
+    ) -> LabelEmbeddings:
+        """Combine the embedding [d] of each prompt, and the prototypes of labels by name, into one row per label.
+
+        `scale` is the checkpoint's. Raises KeyError for a prompt without an embedding, ScaleMissing if only some labels
+        have a prototype and there is no scale.
+        """
 
         def row(prompts: Iterable[str]) -> Embeddings:
             return ensemble(np.stack([embeddings[prompt] for prompt in prompts]))
@@ -77,7 +96,10 @@ class LabelPrompts:
         for index in np.flatnonzero(has_negative):
             negative[index] = row(self.labels[index].negative_prompts)
         background = np.stack([embeddings[prompt] for prompt in self.background])
-        return LabelEmbeddings(positive, negative, has_negative, background)
+        given = prototypes or {}
+        by_row = {row: given[label.name] for row, label in enumerate(self.labels) if label.name in given}
+        positive, offset = with_examples(positive, by_row, scale)
+        return LabelEmbeddings(positive, negative, has_negative, background, offset)
 
 
 def clip_embedding(windows: Embeddings) -> Embeddings:

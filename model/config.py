@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from model.prompts import check_template
 
@@ -169,8 +176,27 @@ class PromptConfig(Frozen):
         return self
 
 
+class ExampleScale(Frozen):
+    """Mean cosines that put similarities with examples on the scale of similarities with texts (`model.examples`).
+
+    `tau0` is the mean cosine of a recording and an unrelated text, `tau1` of a recording and its own text; `a0` of two
+    unrelated recordings, `a1` of two recordings of the same sound.
+    """
+
+    tau0: float = Field(ge=-1, le=1)
+    tau1: float = Field(ge=-1, le=1)
+    a0: float = Field(ge=-1, le=1)
+    a1: float = Field(ge=-1, le=1)
+
+    @model_validator(mode="after")
+    def _order(self) -> ExampleScale:
+        if not (self.tau0 < self.tau1 and self.a0 < self.a1):
+            raise ValueError("right pairs must be nearer to each other than unrelated ones: tau0 < tau1, a0 < a1")
+        return self
+
+
 class ClapConfig(Frozen):
-    """The `config.json` of a checkpoint."""
+    """The `config.json` of a checkpoint. A checkpoint without `example_scale` was not calibrated for examples."""
 
     name: str
     front_end: FrontEndConfig = FrontEndConfig()
@@ -183,3 +209,11 @@ class ClapConfig(Frozen):
     licence: str = ""
     sources: tuple[str, ...] = ()
     training: dict[str, object] = Field(default_factory=dict)
+    example_scale: ExampleScale | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        members: dict[str, Any] = serialize(self)
+        if self.example_scale is None:
+            del members["example_scale"]  # so that the config, and its fingerprint, is the one it was before
+        return members

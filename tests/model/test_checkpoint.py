@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import CONFIG, DEFAULT, WEIGHTS, CheckpointError, fingerprint, load, read_config, save
+from model.checkpoint import CONFIG, DEFAULT, WEIGHTS, CheckpointError, calibrate, fingerprint, load, read_config, save
+from model.config import ExampleScale
 from tests.checkpoints import TINY, tiny_checkpoint
 
 
@@ -116,3 +117,21 @@ def test_the_bundled_checkpoint_is_small_and_loads() -> None:
     assert size <= 15_000_000
     assert 1 < checkpoint.logit_scale <= 100
     assert checkpoint.config.sources
+
+
+def test_the_constants_for_examples_are_all_that_calibrating_changes_in_the_config(
+    folder: Path, tiny_folder: Path
+) -> None:
+    before = (folder / "config.json").read_text(encoding="utf-8")
+    assert "example_scale" not in before
+    calibrate(folder, ExampleScale(tau0=0.1, tau1=0.2, a0=0.3, a1=0.4))
+    after = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert after.pop("example_scale") == {"tau0": 0.1, "tau1": 0.2, "a0": 0.3, "a1": 0.4}
+    assert json.dumps(after, indent=2, ensure_ascii=False) + "\n" == before
+    assert load(folder).config.example_scale is not None
+    assert fingerprint(folder) != fingerprint(tiny_folder)
+
+
+def test_a_config_without_the_constants_is_written_as_before_there_were_any(tiny_folder: Path, tmp_path: Path) -> None:
+    save(load(tiny_folder).model, tmp_path / "again")
+    assert (tmp_path / "again" / "config.json").read_bytes() == (tiny_folder / "config.json").read_bytes()
