@@ -1,7 +1,10 @@
-"""The upper bound: the service's forward pass in a loop, without HTTP, decoding or scores.
+"""The upper bounds, in a process of their own: the bare model and the bare pipeline, each in a loop on all cores.
 
-`python -m benchmarks.bare --model DIR CLIP...` waits for lines `BATCH STREAMS SECONDS` on standard input and answers
-each with a line of JSON. It sleeps in between, so that it can stand beside the service in one run.
+The bare model (`forward`) is the service's forward pass without HTTP, decoding or scores. The bare pipeline is
+`benchmarks.pipeline`, from a file's bytes to its scores; it is named by the files' format, such as `wav` or `mp3`.
+
+`python -m benchmarks.bare --model DIR CLIP...` waits for lines `WORK BATCH STREAMS SECONDS` on standard input and
+answers each with a line of JSON. It sleeps in between, so that it can stand beside the service in one run.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.labels import LABELS
 from model.memory import keep_freed_memory
 from service.supervise.supervisor import worker_threads
 
@@ -38,20 +42,18 @@ class Pace:
     cpu_ms: float
 
 
-def pace(
-    embed: Callable[[Sequence[Any]], Any], windows: Sequence[Any], batch: int, streams: int, seconds: float
-) -> Pace:
-    """Run batches for about `seconds`, at least three in each stream."""
+def pace(work: Callable[[Sequence[Any]], Any], clips: Sequence[Any], batch: int, streams: int, seconds: float) -> Pace:
+    """Run batches of the first clips for about `seconds`, at least three in each stream."""
 
     def stream() -> list[float]:
         durations: list[float] = []
         while sum(durations) < seconds or len(durations) < 3:
             began = time.perf_counter()
-            embed(windows[:batch])
+            work(clips[:batch])
             durations.append(time.perf_counter() - began)
         return durations
 
-    embed(windows[:batch])
+    work(clips[:batch])
     cpu = time.process_time()
     with ThreadPoolExecutor(streams) as threads:
         durations = [future.result() for future in [threads.submit(stream) for _ in range(streams)]]
@@ -88,18 +90,18 @@ class Bare:
         self._process.stdin.close()
         self._process.wait()
 
-    def pace(self, batch: int, streams: int, seconds: float) -> Pace:
+    def pace(self, work: str, batch: int, streams: int, seconds: float) -> Pace:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{batch} {streams} {seconds}\n")
+        self._process.stdin.write(f"{work} {batch} {streams} {seconds}\n")
         self._process.stdin.flush()
         return Pace(**json.loads(self._answer()))
 
-    def best(self, seconds: float) -> Pace:
+    def best(self, work: str, seconds: float) -> Pace:
         """The pace at the batch size and number of streams with the most clips per second."""
         tried: list[Pace] = []
         for streams in sorted({1, self.streams}):
             for batch in BATCHES:
-                tried.append(self.pace(batch, streams, seconds))
+                tried.append(self.pace(work, batch, streams, seconds))
                 if batch > 1 and tried[-1].clips_s < tried[-2].clips_s:
                     break
         return max(tried, key=lambda pace: pace.clips_s)
@@ -108,7 +110,7 @@ class Bare:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the bare model ended")
+            raise RuntimeError("the process of the bare model ended")
         return line
 
 
@@ -120,6 +122,7 @@ def main() -> None:
     options = parser.parse_args()
 
     keep_freed_memory()  # as the worker does
+    from benchmarks.pipeline import Pipeline
     from model.audio import load
     from model.checkpoint import DEFAULT
     from model.windows import cut
@@ -128,17 +131,21 @@ def main() -> None:
 
     engine = Engine(options.model or DEFAULT, devices("auto")[0], options.dtype)
     front_end = engine.info.config.front_end
-    windows = []
+    works: dict[str, Callable[[Sequence[Any]], Any]] = {"forward": engine.embed_audio}
+    clips: dict[str, list[Any]] = {"forward": []}
     for clip in options.clips:
-        samples = load(clip.read_bytes(), front_end.sample_rate)
+        clips.setdefault(clip.suffix[1:], []).append(clip.read_bytes())
+    for file in next(files for files in clips.values() if files):
+        samples = load(file, front_end.sample_rate)
         cuts, _ = cut(samples, front_end.window_samples, front_end.window_hop_samples, front_end.padding)
-        windows.append(cuts[0])
-    while len(windows) < max(BATCHES):
-        windows += windows
+        clips["forward"].append(cuts[0])
+    for kind in clips:
+        works.setdefault(kind, Pipeline(engine, LABELS).scores)
+        clips[kind] *= -(-max(BATCHES) // len(clips[kind]))
     print(json.dumps({"dtype": engine.dtype, "streams": engine.streams}), flush=True)
     for line in sys.stdin:
-        batch, streams, seconds = line.split()
-        measured = pace(engine.embed_audio, windows, int(batch), int(streams), float(seconds))
+        work, batch, streams, seconds = line.split()
+        measured = pace(works[work], clips[work], int(batch), int(streams), float(seconds))
         print(json.dumps(vars(measured)), flush=True)
 
 

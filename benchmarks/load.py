@@ -1,6 +1,7 @@
 """The load generator. It is a separate process, so that it shares no interpreter with the measured system.
 
-`python -m benchmarks.load` reads a plan as JSON from standard input, runs it and writes the result of each request.
+`python -m benchmarks.load` reads a plan as JSON from standard input, runs it and writes the result of each request,
+and the CPU time that generating the load took.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Target:
 class Plan:
     """A closed loop of `clients` with one request each at a time, or an open loop of `rate` requests per second.
 
-    Requests of the first `warm_up_s` are not counted. `clips` are files of 16-bit WAV.
+    Requests of the first `warm_up_s` are not counted. `clips` are files of 16-bit WAV, or compressed ones for bodies
+    of the kind `raw`.
     """
 
     target: Target
@@ -65,22 +67,26 @@ class Sample:
 
 
 class Clips:
-    """Request bodies, all different, so that no cache of embeddings answers in place of the model.
-
-    The last samples of each recording are overwritten by an inaudible counter.
+    """Request bodies. Those of WAV are all different, so that no cache of embeddings answers in place of the model: the
+    last samples of each recording are overwritten by an inaudible counter. Compressed ones repeat.
     """
 
     def __init__(self, files: list[str], body: Body) -> None:
         self._body = body
+        self._numbers = itertools.count(int(time.time()) & 0xFFFFF)
+        self._compressed = not files[0].endswith(".wav")
         self._recordings = [Path(file).read_bytes() for file in files]
+        if self._compressed:
+            return
         # A length that base64 encodes without padding, so that the position of the counter is known.
         self._recordings = [data[: len(data) - len(data) % 6] for data in self._recordings]
-        self._numbers = itertools.count(int(time.time()) & 0xFFFFF)
         if body != "raw":
             self._encoded = [base64.b64encode(data) for data in self._recordings]
 
     def __iter__(self) -> Iterator[list[bytes]]:
         """Bodies, each as a list of parts to send in order."""
+        if self._compressed:
+            yield from ([recording] for recording in itertools.cycle(self._recordings))
         for number in self._numbers:
             tail = b"\0\0" + (number & 0xFFFFFFFF).to_bytes(4, "little")
             if self._body == "raw":
@@ -205,9 +211,11 @@ async def carry_out(plan: Plan) -> list[Sample]:
 def main() -> None:
     document = json.load(sys.stdin)
     plan = Plan(**{**document, "target": Target(**document["target"])})
+    used = time.process_time()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         samples = runner.run(carry_out(plan))
-    json.dump([asdict(sample) for sample in samples], sys.stdout)
+    used = time.process_time() - used
+    json.dump({"cpu_s": used, "samples": [asdict(sample) for sample in samples]}, sys.stdout)
 
 
 if __name__ == "__main__":

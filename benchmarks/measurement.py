@@ -23,7 +23,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Measurement:
     """One system at one level of load; `level` is clients, or offered requests per second.
 
-    Latencies are in milliseconds, of served requests only; `cpu_ms` is CPU time per served clip, by role.
+    Latencies are in milliseconds, of served requests only; `cpu_ms` is CPU time per served clip, by role of the
+    system's processes. `generator_ms` is that of the load generator.
     """
 
     system: str
@@ -41,6 +42,12 @@ class Measurement:
     refusal_p50: float
     refusal_p99: float
     cpu_ms: dict[str, float] = field(default_factory=dict)
+    generator_ms: float = 0.0
+
+    @property
+    def total_ms(self) -> float:
+        """CPU time per served clip, of all of the system's processes."""
+        return sum(self.cpu_ms.values())
 
 
 def percentiles(milliseconds: Sequence[float], *points: float) -> list[float]:
@@ -49,17 +56,18 @@ def percentiles(milliseconds: Sequence[float], *points: float) -> list[float]:
     return [float(value) for value in np.percentile(milliseconds, points)]
 
 
-def run(plan: Plan) -> list[Sample]:
-    """Run the plan in a load generator process. Returns its requests."""
+def run(plan: Plan) -> tuple[list[Sample], float]:
+    """Run the plan in a load generator process. Returns its requests and the CPU seconds that it used."""
     command = [sys.executable, "-m", "benchmarks.load"]
     done = subprocess.run(command, input=json.dumps(asdict(plan)), stdout=subprocess.PIPE, text=True, check=True)
-    return [Sample(**sample) for sample in json.loads(done.stdout)]
+    result = json.loads(done.stdout)
+    return [Sample(**sample) for sample in result["samples"]], result["cpu_s"]
 
 
 def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]]) -> Measurement:
     """Run a plan and measure it; `processes` are those of the system, by role."""
     before = {role: cpu_s(pids) for role, pids in processes.items()}
-    samples = run(plan)
+    samples, generator_s = run(plan)
     after = {role: cpu_s(pids) for role, pids in processes.items()}
     begin = plan.warm_up_s
     end = begin + plan.seconds
@@ -87,6 +95,7 @@ def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]]
         refusal_p50=refusal_p50,
         refusal_p99=refusal_p99,
         cpu_ms={role: 1e3 * (after[role] - before[role]) / max(1, everything) for role in processes},
+        generator_ms=1e3 * generator_s / max(1, everything),
     )
 
 

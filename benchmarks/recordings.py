@@ -1,7 +1,8 @@
-"""The clips to send: real recordings of 5 seconds each, as 16-bit WAV."""
+"""The clips to send: real recordings of 5 seconds each, as 16-bit WAV or compressed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,24 @@ SECONDS = 5.0
 SUFFIXES = {".wav", ".ogg", ".flac"}
 
 
-def prepare(source: Path, folder: Path, rate: int | None = None, count: int = 32) -> list[str]:
-    """Write up to `count` clips into `folder`: files spread over `source`, cut or repeated to 5 s, mono.
+FORMATS = {
+    "wav": ("WAV", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "opus": ("OGG", "OPUS"),
+}
+"""libsndfile's container and encoding, by the suffix of the clips."""
+OPUS_RATE = 48_000
+"""The rate at which Opus is always encoded."""
 
-    With `rate` they are resampled, for a system that accepts no other. Raises FileNotFoundError if there are none.
+
+def prepare(
+    source: Path, folder: Path, rate: int | None = None, count: int = 32, kinds: Sequence[str] = ("wav",)
+) -> list[str]:
+    """Write up to `count` clips of each of `kinds` into `folder`: files spread over `source`, cut or repeated to 5 s,
+    mono.
+
+    With `rate` they are resampled. Raises FileNotFoundError if there are none.
     """
     files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
     if not files:
@@ -24,8 +39,11 @@ def prepare(source: Path, folder: Path, rate: int | None = None, count: int = 32
     clips = []
     for number, path in enumerate(files[:: max(1, len(files) // count)][:count]):
         samples, recorded = soundfile.read(path, dtype="int16", always_2d=True)
-        mono = samples[:, 0] if rate is None else soxr.resample(samples[:, 0], recorded, rate)
-        clip = folder / f"{number}.wav"
-        soundfile.write(clip, np.resize(mono, round(SECONDS * (rate or recorded))), rate or recorded)
-        clips.append(str(clip))
+        for kind in kinds:
+            target = OPUS_RATE if kind == "opus" else rate or recorded
+            mono = samples[:, 0] if target == recorded else soxr.resample(samples[:, 0], recorded, target)
+            clip = folder / f"{number}.{kind}"
+            container, encoding = FORMATS[kind]
+            soundfile.write(clip, np.resize(mono, round(SECONDS * target)), target, format=container, subtype=encoding)
+            clips.append(str(clip))
     return clips

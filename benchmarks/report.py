@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -63,9 +64,11 @@ def machine() -> dict[str, Any]:
         ),
         platform.processor(),
     )
+    load = os.getloadavg()[0]
     return {
         "cpu": cpu,
         "cores": cores(),
+        "load before": round(load, 1),
         "torch": version("torch"),
         "anysound": version("anysound"),
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -79,6 +82,8 @@ def table(measurements: Sequence[Measurement]) -> Table:
     for column in ("clips/s", "p50 ms", "p95 ms", "p99 ms", "refused", "failed", "refusal p99 ms"):
         shown.add_column(column, justify="right")
     shown.add_column("CPU ms per clip")
+    shown.add_column("total", justify="right")
+    shown.add_column("generator", justify="right")
     last = None
     for row in measurements:
         if last is not None and last != (row.model, row.system):
@@ -95,6 +100,8 @@ def table(measurements: Sequence[Measurement]) -> Table:
             str(row.failed or ""),
             number(row.refusal_p99),
             ", ".join(f"{role} {value:.1f}" for role, value in row.cpu_ms.items()),
+            number(row.total_ms),
+            number(row.generator_ms) if row.generator_ms else "",
         )
     return shown
 
@@ -136,7 +143,7 @@ def plot(measurements: Sequence[Measurement], path: Path) -> None:
             panel.plot([r.clips_s for r in line], [r.p99 for r in line], ":", color=drawn.get_color())
         bare = [row.clips_s for row in rows if row.mode == "bare"]
         if bare:
-            panel.axvline(max(bare), color="black", linewidth=1, label="bare model")
+            panel.axvline(max(bare), color="black", linewidth=1, label="bare")
         panel.set(title=model, xlabel="clips per second", ylabel="latency in ms: p50, dotted p99", yscale="log")
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)

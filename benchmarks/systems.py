@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+from benchmarks.labels import LABELS
 from benchmarks.load import Body, Target
 from benchmarks.measurement import roles, tree, wait_until
 from service.supervise.supervisor import worker_threads
 
-LABELS = ("dog", "rain", "sea waves", "crying baby", "clock tick", "person sneezing", "helicopter", "chainsaw")
 QUERY = urlencode([("labels", label) for label in LABELS])
 PEERS = Path(__file__).parent / "peers"
 

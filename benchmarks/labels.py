@@ -1,0 +1,3 @@
+"""The labels of every request."""
+
+LABELS = ("dog", "rain", "sea waves", "crying baby", "clock tick", "person sneezing", "helicopter", "chainsaw")
