@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -71,25 +72,31 @@ class Answer(msgspec.Struct):
     warnings: list[str] | UnsetType = UNSET
 
 
-def write(
-    clips: Sequence[Clip],
-    outcomes: Sequence[ClipOutcome],
-    names: Sequence[str],
-    labels: LabelEmbeddings,
-    template: str,
-    fields: Fields,
-    warnings: list[str],
-    info: ModelInfo,
-) -> bytes:
+@dataclass(frozen=True)
+class EmbeddedRequest:
+    """A request whose clips and labels are embedded, in the order in which they were sent."""
+
+    clips: Sequence[Clip]
+    outcomes: Sequence[ClipOutcome]
+    names: Sequence[str]
+    labels: LabelEmbeddings
+    template: str
+    fields: Fields
+    warnings: list[str]
+    info: ModelInfo
+
+
+def write(request: EmbeddedRequest) -> bytes:
     """The answer as JSON, one result per clip."""
+    fields, info = request.fields, request.info
     results = [
         Failure(clip.name, Fault(outcome.code.code, outcome.detail))
         if isinstance(outcome, ClipFailure)
-        else result(clip.name, outcome, names, labels, fields, info.logit_scale)
-        for clip, outcome in zip(clips, outcomes, strict=True)
+        else result(clip.name, outcome, request.names, request.labels, fields, info.logit_scale)
+        for clip, outcome in zip(request.clips, request.outcomes, strict=True)
     ]
     model = Model(info.config.name, info.fingerprint)
-    return msgspec.json.encode(Answer(model, fields.activation, template, results, warnings or UNSET))
+    return msgspec.json.encode(Answer(model, fields.activation, request.template, results, request.warnings or UNSET))
 
 
 def result(

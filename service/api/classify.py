@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from typing import TypeVar
 
 import msgspec
 
 from model.audio import AudioError
 from model.classify import LabelEmbeddings
 from model.prompts import Embeddings
-from service.api.answer import write
+from service.api.answer import EmbeddedRequest
 from service.api.deadline import Deadline
 from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome
 from service.api.labels import ResolvedLabels, warnings
@@ -49,6 +50,8 @@ BRIEF_PROMPTS, BRIEF_SCORES = 64, 256
 """Up to this many prompts are assembled, and scores computed, on the event loop; more go to a thread."""
 LABELS_BYTES = 128 << 20
 """Memory for label embeddings kept as arrays, per API process."""
+
+T = TypeVar("T")
 
 
 def _size(labels: LabelEmbeddings) -> int:
@@ -87,9 +90,14 @@ class Classifier:
         self._large_answer = asyncio.Lock()
 
     async def classify(
-        self, clips: Sequence[Clip], labels: ResolvedLabels, fields: Fields, deadline: Deadline
-    ) -> bytes:
-        """The contract's answer as JSON. Raises Problem, also if no clip got scores."""
+        self,
+        clips: Sequence[Clip],
+        labels: ResolvedLabels,
+        fields: Fields,
+        deadline: Deadline,
+        write: Callable[[EmbeddedRequest], T],
+    ) -> T:
+        """The answer, which `write` makes of the embeddings. Raises Problem, also if no clip could be embedded."""
         bounds = self._bounds()
         names = [label.name for label in labels.prompts.labels]
         bounds.answer(len(clips), names, fields.top_k, fields.timeline)
@@ -113,7 +121,7 @@ class Classifier:
                 text.cancel()
         windows = sum(len(each.vectors) for each in outcomes if isinstance(each, ClipEmbeddings))
         brief = len(names) * windows <= BRIEF_SCORES
-        content = (
+        request = EmbeddedRequest(
             clips,
             outcomes,
             names,
@@ -124,12 +132,12 @@ class Classifier:
             info,
         )
         if brief:
-            document = write(*content)
+            answer = write(request)
         else:
             async with self._large_answer:
-                document = await asyncio.to_thread(write, *content)
+                answer = await asyncio.to_thread(write, request)
         stages.mark("score")
-        return document
+        return answer
 
     async def embed_texts(self, texts: Sequence[str], deadline: Deadline) -> list[Embeddings]:
         """The embedding [d] of each text. Raises EmbeddingError."""

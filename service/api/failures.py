@@ -69,4 +69,5 @@ def allowed(scope: Scope, routes: Sequence[BaseRoute]) -> list[str]:
 
 def _answer(request: Request, problem: Problem) -> Response:
     REJECTED.labels(problem.code.code).inc()
-    return respond(problem, exchange_of(request.scope).id)
+    exchange = exchange_of(request.scope)
+    return respond(problem, exchange.id, exchange.path)

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.classify import problem_of
 from service.api.deadline import Deadline, deadline_of
+from service.api.doors import classifies, guarded
 from service.api.keys import Keys
 from service.api.middleware.exchange import exchange_of
 from service.api.problems import Code, Problem, respond
@@ -19,9 +20,6 @@ from service.api.services import Services
 from service.ipc.embedding import Embedder, EmbeddingError
 from service.observe import stages
 from service.observe.metrics import REJECTED
-
-GUARDED = "/v1/"
-CLASSIFY = "/v1/classify"
 
 
 class Gate:
@@ -35,17 +33,17 @@ class Gate:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (path := get_route_path(scope)).startswith(GUARDED):
+        if scope["type"] == "http" and guarded(scope["method"], path := get_route_path(scope)):
             services: Services = scope["app"].state.services
             try:
                 headers = Headers(scope=scope)
                 exchange_of(scope).caller = await admit(headers, services.keys, services.buckets)
-                if path == CLASSIFY and scope["method"] == "POST":
+                if classifies(scope["method"], path):
                     check_room(services.embedder, deadline_of(headers, services.settings))
             except Problem as problem:
                 scope["route"] = next((each for each in self.routes if each.matches(scope)[0] is not Match.NONE), None)
                 REJECTED.labels(problem.code.code).inc()
-                await respond(problem, exchange_of(scope).id)(scope, receive, send)
+                await respond(problem, exchange_of(scope).id, path)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -8,6 +8,8 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
+from service.api.doors import has_openai_errors, has_plain_errors
+
 
 class Code(Enum):
     """The contract's error codes, each with its HTTP status."""
@@ -54,10 +56,12 @@ def invalid(detail: str) -> Problem:
     return Problem(Code.INVALID_REQUEST, detail)
 
 
-def respond(problem: Problem, request_id: str) -> JSONResponse:
-    """The problem as a response."""
+def respond(problem: Problem, request_id: str, path: str = "") -> JSONResponse:
+    """The problem as a response, in the form that the clients of the route at `path` read."""
     status = problem.code.status
-    body = {
+    if has_plain_errors(path):
+        return JSONResponse({"error": problem.detail}, status, problem.headers)
+    body: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -65,4 +69,7 @@ def respond(problem: Problem, request_id: str) -> JSONResponse:
         "code": problem.code.code,
         "request_id": request_id,
     }
+    if has_openai_errors(path):
+        code = problem.code.code
+        body["error"] = {"message": problem.detail, "type": code, "param": None, "code": code}
     return JSONResponse(body, status, problem.headers, media_type="application/problem+json")

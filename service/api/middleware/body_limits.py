@@ -92,6 +92,7 @@ class _Answer:
                 self._replaced = not self._held.hold(length)
                 if self._replaced:
                     REJECTED.labels(FULL.code.code).inc()
-                    await respond(FULL, exchange_of(self._scope).id)(self._scope, self._receive, self._send)
+                    exchange = exchange_of(self._scope)
+                    await respond(FULL, exchange.id, exchange.path)(self._scope, self._receive, self._send)
         if not self._replaced:
             await self._send(message)

@@ -23,6 +23,7 @@ class ContentEncoding:
                 detail = f"The body has Content-Encoding {encoding[:100]!r}; send it as it is."
                 problem = Problem(Code.UNSUPPORTED_AUDIO, detail, headers={"Accept-Encoding": "identity"})
                 REJECTED.labels(problem.code.code).inc()
-                await respond(problem, exchange_of(scope).id)(scope, receive, send)
+                exchange = exchange_of(scope)
+                await respond(problem, exchange.id, exchange.path)(scope, receive, send)
                 return
         await self.app(scope, receive, send)

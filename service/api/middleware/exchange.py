@@ -8,6 +8,7 @@ import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,7 +18,7 @@ from service.observe.stages import Stages, recording
 HARMLESS_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 CLIENT_LEFT = 499
-UNREPORTED = {"/livez", "/readyz", "/startupz", "/metrics"}
+UNREPORTED = {"/livez", "/readyz", "/startupz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 """Routes that are polled every few seconds: their requests are counted, but neither logged nor traced."""
 
 
@@ -44,6 +45,11 @@ class Exchange:
         """`other` for a method that HTTP does not define: a metric's labels must stay few."""
         method: str = self._scope["method"]
         return method if method in METHODS else "other"
+
+    @property
+    def path(self) -> str:
+        """The path that the client asked for, without the prefix of a proxy."""
+        return get_route_path(self._scope)
 
     @property
     def route(self) -> str:

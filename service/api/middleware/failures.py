@@ -37,4 +37,4 @@ class Failures:
         exchange = exchange_of(scope)
         if exchange.answer_status is None:
             REJECTED.labels(problem.code.code).inc()
-            await respond(problem, exchange.id)(scope, receive, send)
+            await respond(problem, exchange.id, exchange.path)(scope, receive, send)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.api import openapi
+from service.api.answer import write
 from service.api.classify import problem_of
 from service.api.deadline import deadline_of
 from service.api.labels import check_activation, resolve
@@ -31,5 +32,5 @@ async def classify(request: Request, services: Injected, owner: Owner) -> Respon
     fields = asked.fields
     labels = await resolve(asked.labels, fields.template, services.label_sets, owner, defaults)
     check_activation(labels.prompts.labels, fields.activation, fields.none_of_these)
-    answer = await services.classifier.classify(asked.clips, labels, fields, deadline)
+    answer = await services.classifier.classify(asked.clips, labels, fields, deadline, write)
     return Response(answer, media_type="application/json")
