@@ -110,6 +110,12 @@ class Settings(BaseSettings):
         32 * MIB, ge=1, description="Maximum size of an answer (clips * windows * labels), in bytes."
     )
     max_clips: int = Field(32, ge=1, description="Maximum number of clips per request.")
+    max_examples: int = Field(
+        1_024, ge=1, description="Maximum number of examples of all labels of a request together."
+    )
+    max_examples_seconds: float = Field(
+        6_000.0, gt=0, description="Maximum length of all examples of a registered label set together, in seconds."
+    )
     max_labels: int = Field(1_000, ge=1, description="Maximum number of labels per request.")
     max_label_chars: int = Field(1_000, ge=1, description="Maximum length of a label, prompt or template.")
     max_label_sets: int = Field(1_000, ge=1, le=10_000, description="Maximum number of registered label sets.")

@@ -10,8 +10,9 @@ import numpy as np
 from msgspec import UNSET, Raw, UnsetType
 
 from model.classify import LabelEmbeddings, Scores, clip_embedding, ranked
+from service.api.clip import Clip
 from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome
-from service.api.request import Clip, Fields
+from service.api.request import Fields
 from service.ipc.embedding import ModelInfo
 
 

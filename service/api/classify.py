@@ -14,13 +14,17 @@ import msgspec
 
 from model.audio import AudioError
 from model.classify import LabelEmbeddings
-from model.prompts import Embeddings
+from model.examples import Prototype
+from model.prompts import Embeddings, Label
 from service.api.answer import EmbeddedRequest
+from service.api.clip import Clip
 from service.api.deadline import Deadline
 from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome
-from service.api.labels import ResolvedLabels, warnings
+from service.api.examples import SentExamples, in_order, prototypes_of
+from service.api.label_sets.set_examples import SetExamples
+from service.api.labels import ResolvedLabels, check_comparable, example_warnings, warnings
 from service.api.problems import BY_CODE, Code, Problem
-from service.api.request import Clip, Fields
+from service.api.request import Fields
 from service.api.request_bounds import RequestBounds
 from service.cache.audio_cache import AudioCache
 from service.cache.lru import Lru
@@ -32,6 +36,7 @@ from service.ipc.embedding import (
     Embedded,
     Embedder,
     EmbeddingError,
+    ModelInfo,
     ModelReplaced,
     Overloaded,
     Priority,
@@ -47,7 +52,7 @@ from service.offload import off_loop
 CLIPS_AT_ONCE = 16
 """Clips of one request that are decoded or embedded at the same time."""
 BRIEF_PROMPTS, BRIEF_SCORES = 64, 256
-"""Up to this many prompts are assembled, and scores computed, on the event loop; more go to a thread."""
+"""Up to this many prompts or examples are assembled, and scores computed, on the event loop; more go to a thread."""
 LABELS_BYTES = 128 << 20
 """Memory for label embeddings kept as arrays, per API process."""
 
@@ -96,19 +101,30 @@ class Classifier:
         fields: Fields,
         deadline: Deadline,
         write: Callable[[EmbeddedRequest], T],
+        examples: SentExamples | None = None,
     ) -> T:
-        """The answer, which `write` makes of the embeddings. Raises Problem, also if no clip could be embedded."""
+        """The answer, which `write` makes of the embeddings. `examples` are those that came with the labels.
+
+        Raises Problem, also if no clip could be embedded or an example cannot be used.
+        """
         bounds = self._bounds()
         names = [label.name for label in labels.prompts.labels]
         bounds.answer(len(clips), names, fields.top_k, fields.timeline)
         text_path = Stages()
         text: asyncio.Task[LabelEmbeddings] | None = None
+        sent = list(in_order(labels.prompts.labels, examples or {}))
         try:
             info = self._embedder.info
-            async with self._room(len(clips), deadline) as room:
+            check_examples(labels, examples, info)
+            async with self._room(len(clips) + len(sent), deadline) as room:
+                made: asyncio.Future[dict[str, Prototype]] | None = asyncio.Future() if sent else None
                 with recording(text_path):
-                    text = asyncio.create_task(self._embed_labels(labels, deadline))
-                outcomes = await self._embed_clips(clips, bounds, deadline, room)
+                    text = asyncio.create_task(self._embed_labels(labels, deadline, made))
+                outcomes = await self._embed_clips(clips, bounds, deadline, room, [example.clip for example in sent])
+            if made is not None:
+                made.set_result(await off_loop(len(sent) <= BRIEF_PROMPTS, prototypes_of, sent, outcomes[len(clips) :]))
+            outcomes = outcomes[: len(clips)]
+            refuse_if_all_failed(outcomes)
             async with asyncio.timeout(deadline.at - time.monotonic()):
                 embedded = await text
             if self._embedder.info.fingerprint != info.fingerprint:
@@ -128,7 +144,12 @@ class Classifier:
             embedded,
             labels.prompts.template,
             fields,
-            warnings(labels.prompts.labels),
+            [
+                *warnings(labels.prompts.labels),
+                *example_warnings(
+                    bool(sent or labels.examples), fields.activation, fields.none_of_these, info.config.example_scale
+                ),
+            ],
             info,
         )
         if brief:
@@ -138,6 +159,37 @@ class Classifier:
                 answer = await asyncio.to_thread(write, request)
         stages.mark("score")
         return answer
+
+    async def embed_labels(
+        self, labels: ResolvedLabels, deadline: Deadline, examples: SentExamples | None = None
+    ) -> LabelEmbeddings:
+        """The labels as arrays, without clips to score. Raises Problem."""
+        try:
+            check_examples(labels, examples, self._embedder.info)
+            made: asyncio.Future[dict[str, Prototype]] | None = None
+            if examples:
+                made = asyncio.Future()
+                made.set_result((await self.embed_examples(labels.prompts.labels, examples, deadline)).prototypes)
+            return await self._embed_labels(labels, deadline, made)
+        except (EmbeddingError, TimeoutError) as error:
+            raise problem_of(error) from error
+
+    async def embed_examples(
+        self, labels: Sequence[Label], examples: SentExamples, deadline: Deadline, max_seconds: float | None = None
+    ) -> SetExamples:
+        """The prototypes of the labels that have examples, `max_seconds` of audio at most. Raises Problem."""
+        sent = list(in_order(labels, examples))
+        bounds = RequestBounds(max_seconds or self._max_seconds, self._max_answer_bytes)
+        try:
+            info = self._embedder.info
+            check_comparable(len(labels), len(examples), info.config.example_scale)
+            async with self._room(len(sent), deadline) as room:
+                outcomes = await self._embed_clips([], bounds, deadline, room, [example.clip for example in sent])
+            if self._embedder.info.fingerprint != info.fingerprint:
+                raise ModelReplaced
+        except (EmbeddingError, TimeoutError) as error:
+            raise problem_of(error) from error
+        return SetExamples(info.fingerprint, await off_loop(len(sent) <= BRIEF_PROMPTS, prototypes_of, sent, outcomes))
 
     async def embed_texts(self, texts: Sequence[str], deadline: Deadline) -> list[Embeddings]:
         """The embedding [d] of each text. Raises EmbeddingError."""
@@ -151,7 +203,9 @@ class Classifier:
         Raises EmbeddingError or TimeoutError for a fault that no clip caused, Problem if every clip failed.
         """
         async with self._room(len(clips), deadline) as room:
-            return await self._embed_clips(clips, self._bounds(), deadline, room)
+            outcomes = await self._embed_clips(clips, self._bounds(), deadline, room)
+        refuse_if_all_failed(outcomes)
+        return outcomes
 
     def _bounds(self) -> RequestBounds:
         return RequestBounds(self._max_seconds, self._max_answer_bytes)
@@ -164,10 +218,20 @@ class Classifier:
             stages.mark("queue")
             yield room
 
-    async def _embed_labels(self, labels: ResolvedLabels, deadline: Deadline) -> LabelEmbeddings:
-        """The labels as arrays. They are kept by content, so registered labels cost no work on text the next time."""
+    async def _embed_labels(
+        self, labels: ResolvedLabels, deadline: Deadline, made: asyncio.Future[dict[str, Prototype]] | None = None
+    ) -> LabelEmbeddings:
+        """The labels as arrays. They are kept by content, so registered labels cost no work on text the next time.
+
+        `made` has the prototypes of examples that came with the request, once they are embedded.
+        """
         prompts = labels.prompts
         brief = len(prompts.labels) <= BRIEF_PROMPTS
+        scale = self._embedder.info.config.example_scale
+        if made is not None:
+            vectors = await self._prompts.get(prompts.prompts, deadline.at, deadline.priority)
+            stages.mark("text_embed")
+            return await off_loop(brief, prompts.assemble, vectors, await made, scale)
         key = await off_loop(brief, _digest, labels, self._embedder.info.fingerprint)
         kept = self._assembled.get(key)
         if labels.version is not None and kept is not None:
@@ -175,40 +239,58 @@ class Classifier:
             return kept
         vectors = await self._prompts.get(prompts.prompts, deadline.at, deadline.priority)
         if kept is None:
-            kept = await off_loop(brief, prompts.assemble, vectors)
+            prototypes = None if labels.examples is None else labels.examples.prototypes
+            kept = await off_loop(brief, prompts.assemble, vectors, prototypes, scale)
             self._assembled.put(key, kept)
         stages.mark("text_embed")
         return kept
 
     async def _embed_clips(
-        self, clips: Sequence[Clip], bounds: RequestBounds, deadline: Deadline, room: Reservation
+        self,
+        clips: Sequence[Clip],
+        bounds: RequestBounds,
+        deadline: Deadline,
+        room: Reservation,
+        examples: Sequence[Clip] = (),
     ) -> list[ClipOutcome]:
-        """Embed all clips, up to `CLIPS_AT_ONCE` at a time. A clip's windows are freed once they are embedded."""
+        """Embed all clips, then the examples, up to `CLIPS_AT_ONCE` at a time.
+
+        A clip's windows are freed once they are embedded. Examples have no windows in the answer.
+        """
         turn = asyncio.Semaphore(CLIPS_AT_ONCE)
         request = object()
 
-        async def embed(clip: Clip) -> ClipOutcome:
+        async def embed(clip: Clip, answered: bool) -> ClipOutcome:
             async with turn:
-                return await self._embed_clip(clip, bounds, deadline, room, request)
+                return await self._embed_clip(clip, bounds, deadline, room, request, answered)
 
-        paths = [Stages() for _ in clips]
+        todo = [*((clip, True) for clip in clips), *((clip, False) for clip in examples)]
+        paths = [Stages() for _ in todo]
         tasks = []
-        for clip, path in zip(clips, paths, strict=True):
+        for (clip, answered), path in zip(todo, paths, strict=True):
             with recording(path):
-                tasks.append(asyncio.create_task(embed(clip)))
+                tasks.append(asyncio.create_task(embed(clip, answered)))
         try:
             outcomes = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
         stages.follow(max(paths, key=lambda path: path.ended))
-        refuse_if_all_failed(outcomes)
         return outcomes
 
     async def _embed_clip(
-        self, clip: Clip, bounds: RequestBounds, deadline: Deadline, room: Reservation, request: Hashable
+        self,
+        clip: Clip,
+        bounds: RequestBounds,
+        deadline: Deadline,
+        room: Reservation,
+        request: Hashable,
+        answered: bool,
     ) -> ClipOutcome:
-        """`request` is the same for all clips of one request: its clips take turns with those of others."""
+        """`request` is the same for all clips of one request: its clips take turns with those of others.
+
+        `answered` says whether the answer has scores of the clip.
+        """
         shape = Shape.of(self._embedder.info.config.front_end)
         try:
             async with asyncio.timeout(deadline.at - time.monotonic()):
@@ -221,7 +303,7 @@ class Classifier:
             raise Overloaded(str(error), error.retry_after_s) from None
         finally:
             stages.mark("decode")
-        bounds.decoded(decoded.duration_s, len(decoded.starts_s))
+        bounds.decoded(decoded.duration_s, len(decoded.starts_s) if answered else 0)
 
         async def embed(fingerprint: str) -> Embedded:
             embedded = await self._embedder.embed_audio(
@@ -244,6 +326,14 @@ class Classifier:
         except RejectedItem:
             return ClipFailure(Code.UNSUPPORTED_AUDIO, "The model cannot embed this clip.")
         return ClipEmbeddings(decoded.starts_s, decoded.window_s, decoded.duration_s, vectors)
+
+
+def check_examples(labels: ResolvedLabels, sent: SentExamples | None, info: ModelInfo) -> None:
+    """Raise Problem if this checkpoint did not make a registered set's prototypes, or cannot use examples of some."""
+    if labels.examples is not None:
+        labels.examples.check(info.fingerprint)
+    count = len(sent or (() if labels.examples is None else labels.examples.prototypes))
+    check_comparable(len(labels.prompts.labels), count, info.config.example_scale)
 
 
 def problem_of(error: Exception) -> Problem:

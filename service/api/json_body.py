@@ -42,19 +42,12 @@ class JsonBodies:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
 
-    async def read(
-        self, request: Request, build: Callable[[dict[str, Any]], T], limit: tuple[str, int] | None = None
-    ) -> T:
-        """What `build` makes of the body's members. `limit` is the name of a setting and its value in bytes.
-
-        Raises Problem for a body that is not a JSON object within the limit.
-        """
+    async def read(self, request: Request, build: Callable[[dict[str, Any]], T]) -> T:
+        """What `build` makes of the body's members. Raises Problem for a body that is not a JSON object."""
         if media_type(request.headers.get("content-type", "")) != JSON:
             raise invalid("the body of this request is JSON, with `Content-Type: application/json`")
         chunks = [chunk async for chunk in request.stream()]
         size = sum(map(len, chunks))
-        if limit is not None and size > limit[1]:
-            raise Problem(Code.PAYLOAD_TOO_LARGE, f"The body has {size}; the limit is {limit[1]} bytes ({limit[0]}).")
         if size <= BRIEF_BYTES:
             return build(parse_object(chunks))
         async with self._turn:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.classify import Activation, LabelPrompts
-from model.config import PromptConfig
+from model.config import ExampleScale, PromptConfig
+from model.examples import MAX_EXAMPLES, ScaleMissing, check_scale
 from model.prompts import Label
 from service.api.label_sets.registry import LabelSets
+from service.api.label_sets.set_examples import SetExamples
 from service.api.problems import invalid
 from service.observe import stages
 from service.settings import Settings
@@ -21,22 +23,49 @@ MAX_PROMPTS_OF_LABEL = 64
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class ExampleIn(BaseModel):
+    """A recording of the label's sound."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: str = Field(json_schema_extra={"format": "byte"})
+    name: str | None = None
+
+
 class LabelIn(BaseModel):
-    """A label with prompts of its own. Without prompts, its name is put into the template."""
+    """A label with prompts of its own. Without prompts, its name is put into the template.
+
+    Examples are read, and taken out of a request, before it is validated (`service.api.examples`).
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1)
     prompts: list[str] = Field(default_factory=list, max_length=MAX_PROMPTS_OF_LABEL)
     negative_prompts: list[str] = Field(default_factory=list, max_length=MAX_PROMPTS_OF_LABEL)
+    examples: list[ExampleIn] = Field(
+        default_factory=list, max_length=MAX_EXAMPLES, description="Recordings of the label's sound, in base64."
+    )
 
 
 @dataclass(frozen=True)
 class ResolvedLabels:
-    """The labels to score clips against. `version` names the content of a registered set; None for other labels."""
+    """The labels to score clips against. `version` names the content of a registered set; None for other labels.
+
+    `examples` are those of a registered set.
+    """
 
     prompts: LabelPrompts
     version: str | None = None
+    examples: SetExamples | None = None
+
+
+def check_comparable(labels: int, with_examples: int, scale: ExampleScale | None) -> None:
+    """Raise Problem if only some labels have examples and the checkpoint cannot compare them with the others."""
+    try:
+        check_scale(labels, with_examples, scale)
+    except ScaleMissing as error:
+        raise invalid(f"labels: {error}") from None
 
 
 def check_labels(labels: list[str | LabelIn], settings: Settings) -> tuple[Label, ...]:
@@ -94,6 +123,18 @@ def warnings(labels: Sequence[Label]) -> list[str]:
     return []
 
 
+def example_warnings(
+    with_examples: bool, activation: Activation, none_of_these: bool, scale: ExampleScale | None
+) -> list[str]:
+    """A warning about scores against background prompts, which have no examples to compare with."""
+    if not with_examples or scale is not None or (activation == "softmax" and not none_of_these):
+        return []
+    return [
+        "this checkpoint is not calibrated for examples: scores against the background prompts (sigmoid, "
+        "none_of_these) favour labels with examples; run `anysound checkpoint calibrate CHECKPOINT DATA`"
+    ]
+
+
 async def resolve(
     labels: tuple[Label, ...] | str, template: str | None, label_sets: LabelSets, owner: str, defaults: PromptConfig
 ) -> ResolvedLabels:
@@ -102,9 +143,10 @@ async def resolve(
     `owner` is the caller whose sets the id may name, beside the shared ones. The template is the request's, else the
     set's, else the checkpoint's.
     """
-    version = None
+    version, examples = None, None
     if isinstance(labels, str):
         stored = await label_sets.get(labels, owner)
         stages.mark("cache")
-        labels, template, version = stored.labels, template or stored.template, stored.etag
-    return ResolvedLabels(LabelPrompts(labels, template or defaults.template, defaults.background), version)
+        labels, template = stored.labels, template or stored.template
+        version, examples = stored.etag, stored.examples
+    return ResolvedLabels(LabelPrompts(labels, template or defaults.template, defaults.background), version, examples)

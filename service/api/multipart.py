@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -61,8 +62,11 @@ def decoded(data: bytes | bytearray) -> str:
         return data.decode("latin-1")
 
 
-async def read_form(request: Request, max_files: int) -> list[Part]:
-    """The parts in order. Raises Problem with the reason if the form cannot be read."""
+async def read_form(request: Request, max_files: Mapping[str, int]) -> list[Part]:
+    """The parts in order. Raises Problem with the reason if the form cannot be read.
+
+    `max_files` is how many files there may be of a field, by what its name has before the first dot.
+    """
     _, options = parse_options_header(request.headers["content-type"])
     if not options.get(b"boundary"):
         raise invalid("the Content-Type header has no boundary; let the HTTP client write this header")
@@ -81,9 +85,10 @@ async def read_form(request: Request, max_files: int) -> list[Part]:
 class _Form:
     """Callbacks of python-multipart's parser."""
 
-    def __init__(self, max_files: int) -> None:
+    def __init__(self, max_files: Mapping[str, int]) -> None:
         self._max_files = max_files
-        self._files = self._fields = self._text_bytes = 0
+        self._files: Counter[str] = Counter()
+        self._fields = self._text_bytes = 0
         self._header_name = self._header_value = b""
         self._part = Part()
         self.parts: list[Part] = []
@@ -116,9 +121,13 @@ class _Form:
     def _on_headers(self) -> None:
         self._part.identify()
         if self._part.is_file:
-            self._files += 1
-            if self._files > self._max_files:
-                raise invalid(f"audio: more than {self._max_files} files, the limit is {self._max_files}")
+            kind = self._part.name.partition(".")[0]
+            limit = self._max_files.get(kind)
+            if limit is None:
+                raise invalid(f"{self._part.name[:100]}: an unknown file field; recordings go into `audio`")
+            self._files[kind] += 1
+            if self._files[kind] > limit:
+                raise invalid(f"{kind}: more than {limit} files, the limit is {limit}")
         else:
             self._fields += 1
             if self._fields > MAX_FIELDS:

@@ -54,6 +54,31 @@ def json_request(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference(model)}}}}
 
 
+def label_set_request(model: type[BaseModel]) -> dict[str, Any]:
+    """The body of `PUT /v1/label-sets/{id}`: JSON, or a form with files."""
+    schema = {
+        "type": "object",
+        "required": ["labels"],
+        "properties": {
+            "labels": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            "template": {"type": "string"},
+        },
+    }
+    return {
+        "description": "Examples come as `examples` of a label, or as file fields `examples.NAME` of a form.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": reference(model)},
+                "multipart/form-data": {
+                    "schema": schema,
+                    "encoding": {"labels": {"style": "form", "explode": True}},
+                },
+            },
+        },
+    }
+
+
 def fields_of(model: type[BaseModel]) -> dict[str, Any]:
     """The schema of each field of a model. Optional fields are shown as absent or set, never as null."""
     properties: dict[str, Any] = model.model_json_schema(ref_template=REF)["properties"]
@@ -140,7 +165,8 @@ JSON_EXAMPLES = {
 CLASSIFY: dict[str, Any] = {
     "description": (
         "One request in three encodings: a form with files, JSON with base64, or a recording as the body with the "
-        "fields in the query. A clip that cannot be read gets its own `error`; the others still get scores."
+        "fields in the query. A clip that cannot be read gets its own `error`; the others still get scores. "
+        "In a form, file fields called `examples.NAME` are examples of the label NAME."
     ),
     "parameters": [
         {"name": "X-Deadline-Ms", "in": "header", "schema": {"type": "number", "exclusiveMinimum": 0}},

@@ -18,6 +18,7 @@ class Code(Enum):
     UNKNOWN_LABEL_SET = ("unknown_label_set", 404)
     NOT_FOUND = ("not_found", 404)
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
+    STALE_LABEL_SET = ("stale_label_set", 409)
     PRECONDITION_FAILED = ("precondition_failed", 412)
     UNAUTHORIZED = ("unauthorized", 401)
     PAYLOAD_TOO_LARGE = ("payload_too_large", 413)

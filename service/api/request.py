@@ -12,12 +12,14 @@ from starlette.requests import Request
 
 from model.classify import Activation
 from model.prompts import Label, check_template
-from service.api.base64_text import decode_base64
-from service.api.json_body import JsonBodies, has_more, read_body, validated
-from service.api.labels import LabelIn, check_labels, check_text, check_unicode
+from service.api.clip import Clip, json_clip
+from service.api.examples import FIELD, SentExamples, match_examples, take_examples
+from service.api.json_body import BRIEF_BYTES, JsonBodies, has_more, read_body, validated
+from service.api.labels import LabelIn, check_labels, check_text
 from service.api.media_type import FORM, JSON, is_recording, media_type
 from service.api.multipart import MAX_FIELDS, Part, read_form
 from service.api.problems import Code, Problem, invalid
+from service.offload import off_loop
 from service.settings import Settings
 
 
@@ -51,39 +53,39 @@ class Fields(BaseModel):
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One recording as it was sent."""
-
-    name: str
-    data: bytes | bytearray
-
-
-@dataclass(frozen=True)
 class Classify:
     """A request whose fields are valid. `labels` are the labels themselves, or the id of a registered set."""
 
     clips: list[Clip]
     labels: tuple[Label, ...] | str
     fields: Fields
+    examples: SentExamples
 
 
-def build(members: dict[str, Any], clips: list[Clip], settings: Settings) -> Classify:
+def build(
+    members: dict[str, Any], clips: list[Clip], settings: Settings, example_files: SentExamples | None = None
+) -> Classify:
     """Check everything that can be checked without decoding. Raises Problem.
 
-    An optional field that is empty or null counts as absent.
+    An optional field that is empty or null counts as absent. `example_files` are those of a form, by label.
     """
+    listed = take_examples(members.get("labels"), settings)
     members = {name: value for name, value in members.items() if value not in ("", None)}
     fields = validated(Fields, members)
     if fields.template is not None:
         check_text(fields.template, "template", settings)
     labels: tuple[Label, ...] | str = fields.label_set or ""
+    examples: SentExamples = {}
     if fields.labels is not None:
         labels = check_labels(fields.labels, settings)
+        examples = match_examples(labels, listed, example_files or {}, settings)
+    elif example_files:
+        raise invalid(f"{FIELD}{next(iter(example_files))[:100]}: the examples of a label set are registered with it")
     if not clips:
         raise invalid("audio: no clip was sent")
     if len(clips) > settings.max_clips:
         raise invalid(f"audio: {len(clips)} clips, the limit is {settings.max_clips}")
-    return Classify(clips, labels, fields)
+    return Classify(clips, labels, fields, examples)
 
 
 async def parse(request: Request, settings: Settings, json_bodies: JsonBodies) -> Classify:
@@ -96,7 +98,9 @@ async def parse(request: Request, settings: Settings, json_bodies: JsonBodies) -
     if query and kind in (FORM, JSON):
         raise invalid(f"{query[0][0][:100]}: in the query; the fields of this request are read from its body")
     if kind == FORM:
-        return build_form(await read_form(request, settings.max_clips), settings)
+        parts = await read_form(request, {"audio": settings.max_clips, "examples": settings.max_examples})
+        text_bytes = sum(len(part.data) for part in parts if not part.is_file)
+        return await off_loop(text_bytes <= BRIEF_BYTES, build_form, parts, settings)
     if kind == JSON:
         return await json_bodies.read(request, lambda document: build_json(document, settings))
     given = f"the content type is {kind[:100]!r}" if kind else "there is no content type"
@@ -106,18 +110,28 @@ async def parse(request: Request, settings: Settings, json_bodies: JsonBodies) -
 
 def build_form(parts: Iterable[Part], settings: Settings) -> Classify:
     """A request from the parts of a form. Raises Problem."""
+    clips, examples, pairs = read_parts(parts)
+    return build(members(pairs), clips, settings, examples)
+
+
+def read_parts(parts: Iterable[Part]) -> tuple[list[Clip], dict[str, list[Clip]], list[tuple[str, str]]]:
+    """The recordings of a form, the examples of its labels by name, and its text fields. Raises Problem."""
     clips: list[Clip] = []
+    examples: dict[str, list[Clip]] = {}
     pairs: list[tuple[str, str]] = []
     for part in parts:
         if not part.is_file:
-            if part.name == "audio":
-                raise invalid("audio: sent as text; send a file (in curl, `-F audio=@FILE`)")
+            if part.name == "audio" or part.name.startswith(FIELD):
+                raise invalid(f"{part.name[:100]}: sent as text; send a file (in curl, `-F {part.name[:100]}=@FILE`)")
             pairs.append((part.name, part.text))
         elif part.name == "audio":
             clips.append(Clip(part.filename or f"audio-{len(clips) + 1}", part.data))
+        elif part.name.startswith(FIELD):
+            own = examples.setdefault(part.name.removeprefix(FIELD), [])
+            own.append(Clip(part.filename or f"example-{len(own) + 1}", part.data))
         else:
             raise invalid(f"{part.name[:100]}: an unknown file field; recordings go into `audio`")
-    return build(members(pairs), clips, settings)
+    return clips, examples, pairs
 
 
 def members(pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -161,19 +175,5 @@ def build_json(document: dict[str, Any], settings: Settings) -> Classify:
         raise invalid('audio: a list of {"data": base64, "name": string} is needed')
     if len(audio) > settings.max_clips:
         raise invalid(f"audio: {len(audio)} clips, the limit is {settings.max_clips}")
-    clips = [json_clip(item, position) for position, item in enumerate(audio)]
+    clips = [json_clip(item, f"audio.{position}", f"audio-{position + 1}") for position, item in enumerate(audio)]
     return build(document, clips, settings)
-
-
-def json_clip(item: Any, position: int) -> Clip:
-    """A clip from its JSON object, which gives up its data. Raises Problem."""
-    if not isinstance(item, dict) or not isinstance(item.get("data"), str) or item.keys() - {"data", "name"}:
-        raise invalid(f'audio.{position}: {{"data": base64, "name": string}} is needed')
-    name = item.get("name") or f"audio-{position + 1}"
-    if not isinstance(name, str):
-        raise invalid(f"audio.{position}.name: a string is needed")
-    check_unicode(name, f"audio.{position}.name")
-    try:
-        return Clip(name, decode_base64(item.pop("data")))
-    except ValueError:
-        raise invalid(f"audio.{position}.data: not valid base64") from None

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import numpy as np
 
-from model.config import ClapConfig, FrontEndConfig, PromptConfig, TextEncoderConfig
+from model.config import ClapConfig, ExampleScale, FrontEndConfig, PromptConfig, TextEncoderConfig
 from service.ipc.embedding import (
     DeadlineExceeded,
     Embedded,
@@ -84,6 +84,8 @@ class SpectralEmbedder:
         self.audio_delay_s = 0.0
         self.text_delay_s = 0.0
         self.cancelled = 0
+        self.scale: ExampleScale | None = None
+        self.fingerprint = "ab" * 32
 
     async def __aenter__(self) -> SpectralEmbedder:
         return self
@@ -95,7 +97,8 @@ class SpectralEmbedder:
     def info(self) -> ModelInfo:
         if not self.ready:
             raise WorkerUnavailable("no worker has been ready yet", 3.0)
-        return ModelInfo(CONFIG, "ab" * 32, 20.0, "cpu", "float32")
+        config = CONFIG.model_copy(update={"example_scale": self.scale})
+        return ModelInfo(config, self.fingerprint, 20.0, "cpu", "float32")
 
     def check(
         self,

@@ -8,9 +8,11 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 from pydantic import TypeAdapter
 
 from model.prompts import Label, check_template
+from service.api.label_sets.set_examples import SetExamples
 
 LABEL_OVERHEAD_BYTES = 300
 """Memory of the Python objects of one label, beside its text."""
@@ -19,19 +21,30 @@ SUMMARY = re.compile(r'("[0-9a-f]{32}") (\d{1,9}) (\d{1,12})')
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels and, optionally, the template they are put into."""
+    """Labels and, optionally, the template they are put into and the prototypes of their examples."""
 
     id: str
     labels: tuple[Label, ...]
     template: str | None
+    examples: SetExamples | None = None
 
     @property
     def document(self) -> bytes:
         """The set as JSON, as stores keep it. Equal sets have equal documents."""
+        return self._with(b"" if self.examples is None else _examples_json.dump_json(self.examples))
+
+    @property
+    def shown(self) -> bytes:
+        """The set as JSON, as clients see it: the counts of examples in place of their prototypes."""
+        return self._with(b"" if self.examples is None else msgspec.json.encode(self.examples.shown))
+
+    def _with(self, examples: bytes) -> bytes:
+        """The set as JSON with this member `examples`; a set without examples has none."""
         # One call for a large set would hold the interpreter's lock, and the event loop, until it ends.
         labels = b",".join(_label_json.dump_json(label) for label in self.labels)
-        ends = (_text_json.dump_json(self.id), labels, _text_json.dump_json(self.template))
-        return b'{"id":%s,"labels":[%s],"template":%s}' % ends
+        last = b',"examples":%s' % examples if examples else b""
+        ends = (_text_json.dump_json(self.id), labels, _text_json.dump_json(self.template), last)
+        return b'{"id":%s,"labels":[%s],"template":%s%s}' % ends
 
     @cached_property
     def etag(self) -> str:
@@ -42,7 +55,8 @@ class LabelSet:
     def memory_bytes(self) -> int:
         """Approximate memory that the set takes."""
         texts = [text for label in self.labels for text in (label.name, *label.prompts, *label.negative_prompts)]
-        return sum(map(sys.getsizeof, texts)) + LABEL_OVERHEAD_BYTES * len(self.labels)
+        examples = 0 if self.examples is None else self.examples.memory_bytes
+        return sum(map(sys.getsizeof, texts)) + LABEL_OVERHEAD_BYTES * len(self.labels) + examples
 
     @property
     def texts(self) -> int:
@@ -55,6 +69,10 @@ class LabelSet:
         label_set = _json.validate_json(document)
         if not label_set.labels:
             raise ValueError("a label set without labels")
+        if label_set.examples is not None:
+            names = {label.name for label in label_set.labels}
+            if not label_set.examples.prototypes or label_set.examples.prototypes.keys() - names:
+                raise ValueError("a label set with examples of other labels")
         if label_set.template is not None:
             check_template(label_set.template)
         vars(label_set)["etag"] = _etag(document)  # else the property would write it again
@@ -63,6 +81,7 @@ class LabelSet:
 
 _json = TypeAdapter(LabelSet)
 _label_json = TypeAdapter(Label)
+_examples_json = TypeAdapter(SetExamples)
 _text_json: TypeAdapter[str | None] = TypeAdapter(str | None)
 
 

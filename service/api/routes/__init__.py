@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from service.api.labels import LabelIn
+from service.api.labels import ExampleIn, LabelIn
 from service.api.routes import classify, embeddings, label_sets, model, probes
 
 V1 = (classify.router, embeddings.router, label_sets.router, model.router)
 OPERATIONS = probes.router
-MODELS = (LabelIn, embeddings.EmbeddingsIn, label_sets.LabelSetIn)
+MODELS = (ExampleIn, LabelIn, embeddings.EmbeddingsIn, label_sets.LabelSetIn)
 """Models that the documentation of operations refers to."""

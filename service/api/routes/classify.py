@@ -32,5 +32,5 @@ async def classify(request: Request, services: Injected, owner: Owner) -> Respon
     fields = asked.fields
     labels = await resolve(asked.labels, fields.template, services.label_sets, owner, defaults)
     check_activation(labels.prompts.labels, fields.activation, fields.none_of_these)
-    answer = await services.classifier.classify(asked.clips, labels, fields, deadline, write)
+    answer = await services.classifier.classify(asked.clips, labels, fields, deadline, write, asked.examples)
     return Response(answer, media_type="application/json")

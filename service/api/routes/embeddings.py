@@ -14,13 +14,13 @@ from model.classify import clip_embedding
 from model.prompts import Embeddings
 from service.api.base64_text import decode_base64
 from service.api.classify import Classifier, problem_of
+from service.api.clip import Clip
 from service.api.deadline import Deadline, deadline_of
 from service.api.embedded_clip import ClipFailure
 from service.api.json_body import validated
 from service.api.labels import check_text
 from service.api.openapi import PROBLEMS, json_request
 from service.api.problems import Problem, invalid
-from service.api.request import Clip
 from service.api.services import Injected
 from service.ipc.embedding import EmbeddingError
 from service.observe import stages

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from model.examples import MAX_EXAMPLES
 from service.api.classify import problem_of
 from service.api.openapi import PROBLEMS
 from service.api.services import Injected
@@ -32,12 +33,15 @@ async def model(services: Injected) -> dict[str, Any]:
         "logit_scale": info.logit_scale,
         "template": config.prompts.template,
         "background": list(config.prompts.background),
+        "example_scale": None if config.example_scale is None else config.example_scale.model_dump(),
         "device": info.device,
         "dtype": info.dtype,
         "limits": {
             "max_upload_bytes": settings.max_upload_bytes,
             "max_audio_seconds": settings.max_audio_seconds,
             "max_clips": settings.max_clips,
+            "max_examples": settings.max_examples,
+            "max_examples_per_label": MAX_EXAMPLES,
             "max_labels": settings.max_labels,
             "max_label_chars": settings.max_label_chars,
             "request_timeout_s": settings.request_timeout_s,
