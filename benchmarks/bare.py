@@ -125,9 +125,9 @@ def main() -> None:
     from benchmarks.pipeline import Pipeline
     from model.audio import load
     from model.checkpoint import DEFAULT
+    from model.engine import Engine
     from model.windows import cut
     from service.supervise.devices import devices
-    from service.worker.engine import Engine
 
     engine = Engine(options.model or DEFAULT, devices("auto")[0], options.dtype)
     front_end = engine.info.config.front_end

@@ -22,9 +22,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from model.checkpoint import DEFAULT, load
+from model.cores import cores
 from model.folding import fold_batch_norms, prepare
 from model.memory import keep_freed_memory
-from service.cores import cores
 
 Forward = Callable[[Tensor], Tensor]
 

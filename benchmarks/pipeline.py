@@ -11,9 +11,9 @@ import numpy as np
 
 from model.audio import load
 from model.classify import Array, LabelPrompts, clip_embedding
+from model.engine import Engine
 from model.prompts import Label
 from model.windows import Samples, cut
-from service.worker.engine import Engine
 
 
 class Pipeline:

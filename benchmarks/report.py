@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measurement import Measurement
-from service.cores import cores
+from model.cores import cores
 
 
 @dataclass(frozen=True)

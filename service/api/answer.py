@@ -10,10 +10,10 @@ import numpy as np
 from msgspec import UNSET, Raw, UnsetType
 
 from model.classify import LabelEmbeddings, Scores, clip_embedding, ranked
+from model.info import ModelInfo
 from service.api.clip import Clip
 from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome
 from service.api.request import Fields
-from service.ipc.embedding import ModelInfo
 
 
 class Score(msgspec.Struct, gc=False):

@@ -30,10 +30,10 @@ from model.audio import AudioError, Limits, load
 from model.config import Padding
 from model.memory import keep_freed_memory
 from model.windows import Samples, cut
-from service.cores import yield_to_others
 from service.decoding import sandbox
 from service.decoding.shape import Decode, Shape
 from service.decoding.shared_memory import SharedMemory
+from service.niceness import yield_to_others
 
 MESSAGE_BYTES = 64 << 10
 READY = b"ready"

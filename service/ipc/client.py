@@ -18,11 +18,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import numpy as np
 import zmq.asyncio
 
+from model.info import ModelInfo
 from service.ipc.admission import AdmissionCache
 from service.ipc.embedding import (
     Embedded,
     EmbeddingError,
-    ModelInfo,
     ModelReplaced,
     Overloaded,
     Priority,

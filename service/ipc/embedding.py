@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from model.config import ClapConfig
+from model.info import ModelInfo
 
 Vectors = npt.NDArray[np.float32]
 
@@ -21,17 +21,6 @@ class Priority(Enum):
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """The checkpoint that a worker serves, and how."""
-
-    config: ClapConfig
-    fingerprint: str
-    logit_scale: float
-    device: str
-    dtype: str
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,8 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import parse_monitor_message
 
-from service.ipc.embedding import (
-    DeadlineExceeded,
-    EmbeddingError,
-    ModelInfo,
-    Overloaded,
-    RejectedItem,
-    WorkerUnavailable,
-)
+from model.info import ModelInfo
+from service.ipc.embedding import DeadlineExceeded, EmbeddingError, Overloaded, RejectedItem, WorkerUnavailable
 from service.ipc.stats import WorkerStats
 from service.ipc.transport import (
     MAX_PENDING,

@@ -20,7 +20,8 @@ import zmq
 import zmq.asyncio
 
 from model.config import ClapConfig
-from service.ipc.embedding import ModelInfo, Vectors
+from model.info import ModelInfo
+from service.ipc.embedding import Vectors
 
 PART_BYTES = 16 << 20
 """The largest payload, unless a single window is larger: longer clips and lists of prompts are sent in parts."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from service.cores import cores
+from model.cores import cores
 from service.inspection import forbid_inspection
 from service.observe import logs
 from service.observe.shared_counts import SharedCounts

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from model.memory import keep_freed_memory
 from service import lifeline
-from service.cores import yield_to_others
 from service.inspection import forbid_inspection
+from service.niceness import yield_to_others
 from service.observe import logs
 from service.worker.compute import kinds_of_threads, warm_up
 from service.worker.wait_estimate import QueueLimits
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     heartbeat = None if options.lifeline is None else lifeline.attach(options.lifeline)
     from model.checkpoint import DEFAULT, CheckpointError
-    from service.worker.engine import Engine
+    from model.engine import Engine
 
     try:
         engine = Engine(options.model or DEFAULT, options.device, options.dtype)

@@ -19,9 +19,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from service.ipc.embedding import ModelInfo, Vectors
+from model.info import ModelInfo
+from model.isolation import DeviceFault, Outcome, embed_each
+from service.ipc.embedding import Vectors
 from service.worker.batching import BatchQueue
-from service.worker.isolation import DeviceFault, Outcome, embed_each
 from service.worker.requests import Batch, Kind
 from service.worker.wait_estimate import WaitEstimate
 

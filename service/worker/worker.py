@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import zmq
 
+from model.isolation import Outcome
 from service import lifeline
 from service.ipc.embedding import Priority, Vectors
 from service.ipc.stats import WorkerStats
@@ -42,7 +43,6 @@ from service.ipc.transport import (
 from service.observe.logs import of_request
 from service.worker.batching import BatchQueue, Refused
 from service.worker.compute import EITHER, EX_DEVICE, ComputeThreads, Finished, Model, token_cost
-from service.worker.isolation import Outcome
 from service.worker.jobs import Job, JobTable, Key
 from service.worker.requests import Batch, Kind, Request
 from service.worker.wait_estimate import QueueLimits

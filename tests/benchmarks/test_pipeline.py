@@ -14,8 +14,8 @@ from model.audio import load as load_audio
 from model.checkpoint import DEFAULT, load
 from model.classify import LabelPrompts, clip_embedding
 from model.embed import clip_windows, embed_prompts, embed_windows
+from model.engine import Engine
 from model.prompts import Label
-from service.worker.engine import Engine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LABELS = ("crow", "drums", "a person speaking")

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from model.config import ClapConfig, FrontEndConfig, TextEncoderConfig
-from service.ipc.embedding import ModelInfo, Vectors
-from service.worker.isolation import OutOfMemory
+from model.info import ModelInfo
+from model.isolation import OutOfMemory
+from service.ipc.embedding import Vectors
 from service.worker.requests import Kind
 from service.worker.wait_estimate import QueueLimits
 from service.worker.worker import Worker

@@ -11,11 +11,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import numpy as np
 
 from model.config import ClapConfig, ExampleScale, FrontEndConfig, PromptConfig, TextEncoderConfig
+from model.info import ModelInfo
 from service.ipc.embedding import (
     DeadlineExceeded,
     Embedded,
     EmbeddingError,
-    ModelInfo,
     Priority,
     Reservation,
     Vectors,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zmq
 
-from service.ipc.embedding import ModelInfo
+from model.info import ModelInfo
 from service.ipc.stats import WorkerStats
 from service.ipc.transport import (
     PART_BYTES,

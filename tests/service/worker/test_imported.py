@@ -9,8 +9,8 @@ import pytest
 
 from model.checkpoint import load
 from model.embed import embed_prompts, embed_windows
+from model.engine import Dtype, Engine
 from model.importers import read
-from service.worker.engine import Dtype, Engine
 from tests.model.importers.peers import write_transformers_clap
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from model import engine as engines
+from model import parity
 from model.audio import load
 from model.checkpoint import DEFAULT
 from model.classify import LabelPrompts
+from model.cores import cores
+from model.engine import Engine, fast_bfloat16
 from model.prompts import Label
 from model.windows import cut
-from service.cores import cores
 from service.ipc.embedding import Vectors
-from service.worker import engine as engines
-from service.worker import parity
-from service.worker.engine import Engine, fast_bfloat16
 
 CPU = torch.device("cpu")
 LABELS = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from model.isolation import DeviceFault, embed_each
 from service.ipc.embedding import Vectors
-from service.worker.isolation import DeviceFault, embed_each
 from tests.service.fakes import BAD, NOT_FINITE, FakeModel, windows
 
 

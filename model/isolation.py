@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from service.ipc.embedding import Vectors
+from model.prompts import Embeddings
 
 T = TypeVar("T")
 
@@ -28,12 +28,12 @@ class Outcome:
     `fits` is the largest number of items that ran at once after memory had run out, None if it did not run out.
     """
 
-    vectors: Vectors
+    vectors: Embeddings
     failed: dict[int, str] = field(default_factory=dict)
     fits: int | None = None
 
 
-def embed_each(embed: Callable[[Sequence[T]], Vectors], items: Sequence[T], dim: int) -> Outcome:
+def embed_each(embed: Callable[[Sequence[T]], Embeddings], items: Sequence[T], dim: int) -> Outcome:
     """Embed a batch. A part that fails, or for which memory is too small, is halved and tried again.
 
     An item that fails alone, or whose embedding is not finite, is reported in the outcome. Raises DeviceFault.

@@ -1,4 +1,4 @@
-"""The engine: runs the model on one device. No other module of the service imports torch."""
+"""The engine: runs the model on one device, for the worker and for bulk runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model import parity
 from model.checkpoint import Checkpoint, load
+from model.cores import cores
 from model.folding import prepare
-from model.prompts import fill
-from service.cores import cores
-from service.ipc.embedding import ModelInfo, Vectors
-from service.worker import parity
-from service.worker.isolation import DeviceFault, OutOfMemory
+from model.info import ModelInfo
+from model.isolation import DeviceFault, OutOfMemory
+from model.prompts import Embeddings, fill
 
 Dtype = Literal["float32", "bfloat16"]
 """Precision of the audio encoder. Prompts are always embedded in float32."""
@@ -40,7 +40,7 @@ GPU_STREAMS = 2
 
 TRIALS = 5
 
-log = logging.getLogger("anysound.worker")
+log = logging.getLogger("anysound.engine")
 
 
 def fast_bfloat16(device: torch.device) -> bool:
@@ -130,11 +130,11 @@ class Engine:
             self._clap.audio_encoder, self.dtype = exact, "float32"
         log.info("bfloat16 changes scores by up to %.1e: computing in %s", change, self.dtype)
 
-    def _embed_in_batches(self, windows: Sequence[Vectors]) -> Vectors:
+    def _embed_in_batches(self, windows: Sequence[Embeddings]) -> Embeddings:
         step = self.batch_windows
         return np.concatenate([self.embed_audio(windows[at : at + step]) for at in range(0, len(windows), step)])
 
-    def embed_audio(self, windows: Sequence[Vectors]) -> Vectors:
+    def embed_audio(self, windows: Sequence[Embeddings]) -> Embeddings:
         """b windows, each float32 [window_samples] -> L2-normalised embeddings float32 [b, d].
 
         Raises OutOfMemory, DeviceFault, or any other exception of the forward pass.
@@ -143,7 +143,7 @@ class Engine:
             batch = torch.from_numpy(np.stack(windows)).to(self.device)  # copied, since the rows may be read-only
             return _numpy(self._clap.embed_audio(batch))
 
-    def embed_text(self, prompts: Sequence[str]) -> Vectors:
+    def embed_text(self, prompts: Sequence[str]) -> Embeddings:
         """b prompts -> L2-normalised embeddings float32 [b, d], always computed in float32. Raises as `embed_audio`."""
         with self._run(bf16=False):
             tokens = {name: ids.to(self.device) for name, ids in self._tokenizer(prompts).items()}
@@ -179,8 +179,8 @@ class Engine:
             torch.cuda.empty_cache()
 
 
-def _numpy(embeddings: Tensor) -> Vectors:
-    vectors: Vectors = embeddings.float().cpu().numpy()
+def _numpy(embeddings: Tensor) -> Embeddings:
+    vectors: Embeddings = embeddings.float().cpu().numpy()
     return vectors
 
 

@@ -1,17 +1,13 @@
-"""The number of cores under a cgroup's quota, and the processes that yield them."""
+"""The number of cores under a cgroup's quota."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from service.cores import MOST, NICE, VARIABLE, cores
-
-PRIORITY = "import os; from service.cores import yield_to_others; yield_to_others(); print(os.nice(0))"
+from model.cores import MOST, VARIABLE, cores
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +76,3 @@ def test_a_large_node_is_not_taken_whole(tmp_path: Path) -> None:
 def test_the_setting_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "48")
     assert cores(*cgroup(tmp_path, "", {"cpu.max": "200000 100000"})) == 48
-
-
-def test_a_process_that_computes_goes_after_those_that_answer() -> None:
-    done = subprocess.run([sys.executable, "-c", PRIORITY], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == os.nice(0) + NICE

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from model.prompts import Embeddings
 from model.scores import contrast_sigmoid, open_set_softmax, softmax
-from service.ipc.embedding import Vectors
 
 PROMISED = 5e-3
 """The largest change of a score that the service allows."""
@@ -18,7 +18,7 @@ ALLOWED = 2e-3
 NAMES = ("dog", "rain", "music", "speech", "an engine", "a bell", "birdsong", "a door")
 
 
-def probe(samples: int, rate: int) -> Vectors:
+def probe(samples: int, rate: int) -> Embeddings:
     """Synthetic windows float32 [16, samples] of very different sounds: tones, chirps, clicks and noises."""
     chance = np.random.default_rng(0)
     t = np.arange(samples) / rate
@@ -34,10 +34,12 @@ def probe(samples: int, rate: int) -> Vectors:
     return loud.astype(np.float32)
 
 
-def largest_change(reference: Vectors, other: Vectors, prompts: Vectors, background: Vectors, scale: float) -> float:
+def largest_change(
+    reference: Embeddings, other: Embeddings, prompts: Embeddings, background: Embeddings, scale: float
+) -> float:
     """The largest change of any softmax, sigmoid or open-set score between two embeddings [n, d] of the same audio."""
 
-    def scores(audio: Vectors) -> Sequence[npt.NDArray[np.float64]]:
+    def scores(audio: Embeddings) -> Sequence[npt.NDArray[np.float64]]:
         logits = (audio @ prompts.T).astype(np.float64) * scale
         contrast = (audio @ background.T).astype(np.float64)
         return softmax(logits), contrast_sigmoid(logits, contrast, scale), *open_set_softmax(logits, contrast, scale)

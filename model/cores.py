@@ -1,4 +1,4 @@
-"""How many cores this process may use, by its CPU affinity and the cgroup's quota, and how it shares them."""
+"""How many cores this process may use, by its CPU affinity and the cgroup's quota."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ PROC = Path("/proc/self/cgroup")
 VARIABLE = "ANYSOUND_CORES"
 MOST = 16
 """The limit unless the setting `cores` is higher: each core that computes takes memory for a batch of its own."""
-NICE = 5
-"""A third of the weight of nice 0."""
 
 
 def cores(cgroup: Path = CGROUP, proc: Path = PROC) -> int:
@@ -54,14 +52,3 @@ def _folders(cgroup: Path, proc: Path) -> Iterator[Path]:
             for mount in mounts:
                 for depth in range(1, len(parts) + 1):
                     yield mount.joinpath(*parts[:depth])
-
-
-def yield_to_others() -> None:
-    """Give way to the processes that answer clients. This one computes, and milliseconds do not matter to it.
-
-    On a contended core its threads get a third of the others' share, never preempt them, and run for longer at a time,
-    which keeps their data in the core's cache.
-    """
-    os.nice(NICE)
-    with contextlib.suppress(AttributeError, OSError):  # not Linux, or not permitted
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
