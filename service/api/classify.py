@@ -15,6 +15,7 @@ import msgspec
 from model.audio import AudioError
 from model.classify import LabelEmbeddings
 from model.examples import Prototype
+from model.info import ModelInfo
 from model.prompts import Embeddings, Label
 from service.api.answer import EmbeddedRequest
 from service.api.clip import Clip
@@ -36,7 +37,6 @@ from service.ipc.embedding import (
     Embedded,
     Embedder,
     EmbeddingError,
-    ModelInfo,
     ModelReplaced,
     Overloaded,
     Priority,
