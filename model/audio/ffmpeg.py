@@ -82,10 +82,25 @@ def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
     A length that a header states is not held against the clip: it is often a guess from the bit rate of the first
     frames, or the length of a recording that the clip was cut from. Frames are counted as they decode.
     """
+    opened = blocks(data, budget, downmix)
+    return None if opened is None else Waveform(join(opened[1]), opened[0])
+
+
+def blocks(data: memoryview, budget: Budget, downmix: Downmix) -> tuple[int, Iterator[Samples]] | None:
+    """The rate of a clip in Hz and its samples in blocks; None where FFmpeg cannot open it. Raises AudioError."""
     try:
         container = av.open(ByteStream(data), mode="r", options=OPTIONS, metadata_errors="ignore")
     except (av.FFmpegError, ValueError):
         return None
+    decoded = _decoded(container, budget, downmix)
+    # The rate is the first frame's, which is known once it is decoded.
+    rate = next(decoded)
+    assert isinstance(rate, int)  # noqa: S101
+    return rate, decoded  # type: ignore[return-value]
+
+
+def _decoded(container: InputContainer, budget: Budget, downmix: Downmix) -> Iterator[int | Samples]:
+    """The rate, then the blocks. The container is closed at the end."""
     with container:
         stream = _stream(container)
         stream.codec_context.thread_count = 1
@@ -94,9 +109,10 @@ def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
         frames = _frames(container, stream)
         first = next(frames, None)
         if first is None:
-            return Waveform(np.empty(0, np.float32), budget.limits.min_rate)
-        blocks = _blocks(itertools.chain([first], frames), first.sample_rate, budget, downmix)
-        return Waveform(join(blocks), first.sample_rate)
+            yield budget.limits.min_rate
+            return
+        yield first.sample_rate
+        yield from _blocks(itertools.chain([first], frames), first.sample_rate, budget, downmix)
 
 
 def _stream(container: InputContainer) -> AudioStream:

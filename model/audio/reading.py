@@ -71,7 +71,7 @@ def _read(data: memoryview, budget: Budget) -> Waveform:
             with body[start:] as rest:
                 waveform = _decode(rest, budget)
         if waveform is None:
-            raise _refusal(body)
+            raise refusal(body)
     if len(waveform.samples) == 0:
         raise AudioError("no_frames", "The clip holds no audio: 0 frames.")
     return waveform
@@ -120,7 +120,7 @@ def _decode_once(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform
     return waveform
 
 
-def _refusal(data: memoryview) -> AudioError:
+def refusal(data: memoryview) -> AudioError:
     """Why no decoder could open a clip."""
     size = f"({len(data)} bytes)"
     if (name := other(data)) is not None:

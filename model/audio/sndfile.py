@@ -47,19 +47,45 @@ def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
         return _read(data, budget, downmix, CAREFUL_FRAMES)
 
 
+def blocks(data: memoryview, budget: Budget, downmix: Downmix) -> tuple[int, Iterator[Samples]] | None:
+    """The rate of a clip in Hz and its samples in blocks; None where libsndfile cannot open it. Raises AudioError."""
+    sound = _open(data)
+    if sound is None:
+        return None
+    claimed = _claimed(sound, budget)
+
+    def decoded() -> Iterator[Samples]:
+        with sound:
+            yield from _blocks(sound, claimed, budget, downmix, CAREFUL_FRAMES)
+
+    return sound.samplerate, decoded()
+
+
 def _read(data: memoryview, budget: Budget, downmix: Downmix, block_frames: int) -> Waveform | None:
-    try:
-        sound = _Stream(ByteStream(data))
-    except soundfile.LibsndfileError:
+    sound = _open(data)
+    if sound is None:
         return None
     with sound:
-        budget.check_format(sound.samplerate, sound.channels)
-        # An Ogg stream's length is its last page's time, which a recording of a broadcast counts from the broadcast's
-        # start.
-        known = sound.format != "OGG" and sound.frames < UNKNOWN_FRAMES
-        claimed = sound.frames if known else 0
-        budget.check_length(claimed / sound.samplerate, 4.0 * claimed * sound.channels)
+        claimed = _claimed(sound, budget)
         return Waveform(join(_blocks(sound, claimed, budget, downmix, block_frames)), sound.samplerate)
+
+
+def _open(data: memoryview) -> soundfile.SoundFile | None:
+    try:
+        return _Stream(ByteStream(data))
+    except soundfile.LibsndfileError:
+        return None
+
+
+def _claimed(sound: soundfile.SoundFile, budget: Budget) -> int:
+    """The frames that the header claims, 0 where it does not say. Raises AudioError."""
+    budget.check_format(sound.samplerate, sound.channels)
+    # An Ogg stream's length is its last page's time, which a recording of a broadcast counts from the broadcast's
+    # start.
+    known = sound.format != "OGG" and sound.frames < UNKNOWN_FRAMES
+    claimed: int = sound.frames if known else 0
+    budget.check_length(claimed / sound.samplerate, 4.0 * claimed * sound.channels)
+    return claimed
 
 
 def _blocks(

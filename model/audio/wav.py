@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,16 @@ def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
     return Waveform(samples, pcm.rate)
 
 
+def blocks(data: memoryview, budget: Budget, downmix: Downmix) -> tuple[int, Iterator[Samples]] | None:
+    """The rate of a plain WAV in Hz and its samples in blocks; None for any other clip. Raises AudioError."""
+    pcm = plain_pcm(data)
+    if pcm is None:
+        return None
+    budget.check_format(pcm.rate, pcm.channels)
+    budget.spend(pcm.frames, pcm.rate, pcm.channels)
+    return pcm.rate, _blocks(pcm.values(data), downmix)
+
+
 def plain_pcm(data: memoryview) -> Pcm | None:
     """The samples' position in a plain WAV; None for a clip that needs a decoder.
 
@@ -87,8 +98,14 @@ def plain_pcm(data: memoryview) -> Pcm | None:
 
 def _convert(values: npt.NDArray[np.int16 | np.float32], samples: Samples, downmix: Downmix) -> None:
     """Values [frames, channels] -> mono `samples` [frames]; integers are scaled to [-1, 1)."""
+    start = 0
+    for block in _blocks(values, downmix):
+        samples[start : start + len(block)] = block
+        start += len(block)
+
+
+def _blocks(values: npt.NDArray[np.int16 | np.float32], downmix: Downmix) -> Iterator[Samples]:
     scale = np.float32(1 / 32768 if values.dtype.kind == "i" else 1)
-    with np.errstate(invalid="ignore"):
-        for start in range(0, len(values), BLOCK_FRAMES):
-            block = np.multiply(values[start : start + BLOCK_FRAMES].T, scale, dtype=np.float32)
-            samples[start : start + BLOCK_FRAMES] = downmix.mono(block)
+    for start in range(0, len(values), BLOCK_FRAMES):
+        with np.errstate(invalid="ignore"):
+            yield downmix.mono(np.multiply(values[start : start + BLOCK_FRAMES].T, scale, dtype=np.float32))
