@@ -39,6 +39,7 @@ from service.api.middleware.request_traces import RequestTraces
 from service.api.middleware.security_headers import SecurityHeaders
 from service.api.openapi import add_models
 from service.api.rate import Buckets, Rate, SharedBuckets
+from service.api.routes.page import page_routes
 from service.api.services import Services, WorkerConnection
 from service.api.shutdown import Shutdown
 from service.cache.audio_cache import AudioCache
@@ -137,12 +138,13 @@ def create_app(
         redirect_slashes=False,  # behind TLS the redirect would lead to http://
         redoc_url=None,
     )
-    for router in (*routes.V1, routes.OPERATIONS):
+    routers = (*routes.V1, routes.OPERATIONS, page_routes(settings.root_path))
+    for router in routers:
         app.include_router(router)
     if metrics is None:
         app.add_api_route("/metrics", metrics_of(workers, shutdown), include_in_schema=False)
     add_models(app, routes.MODELS)
-    handle_failures(app, [route for router in (*routes.V1, routes.OPERATIONS) for route in router.routes], settings)
+    handle_failures(app, [route for router in routers for route in router.routes], settings)
     # The middleware that is added last sees a request first.
     app.add_middleware(ContentEncoding)
     app.add_middleware(Gate, routes=[route for router in routes.V1 for route in router.routes])

@@ -20,5 +20,7 @@ class Prefix:
             path: str = scope["path"]
             if path != self.root_path and not path.startswith(f"{self.root_path}/"):
                 path = self.root_path + path
+            if path == self.root_path:
+                path += "/"  # where the page is
             scope = {**scope, "path": path, "root_path": self.root_path}
         await self.app(scope, receive, send)

@@ -28,7 +28,7 @@ def test_a_route_answers_with_and_without_the_prefix(serve: Serve, path: str) ->
     assert serve(root_path="/sounds").get(path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/sounds/sounds/v1/model", "/soundsv1/model", "/sounds", "//v1/model"])
+@pytest.mark.parametrize("path", ["/sounds/sounds/v1/model", "/soundsv1/model", "//v1/model"])
 def test_another_path_is_no_route(serve: Serve, path: str) -> None:
     assert serve(root_path="/sounds").get(path).status_code == 404
 
