@@ -13,7 +13,7 @@ export function drawGhost() {
   }
   [0.22, 0.55, 0.85].forEach((middle, lane) => {
     for (let cell = 0; cell < 20; cell += 1) {
-      const strength = Math.exp(-(((cell + 0.5) / 20 - middle) / 0.1) ** 2);
+      const strength = Math.exp(-((((cell + 0.5) / 20 - middle) / 0.1) ** 2));
       picture.append(box(cell * 32 + 1, 130 + lane * 38, 30, 26, "ghost-cell", 0.05 + 0.5 * strength));
     }
   });
