@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         None, ge=1, le=65_535, description="Port that serves /metrics, instead of the main port."
     )
+    default_labels: Path | None = Field(
+        None,
+        description="File with labels for Hugging Face clients that send none: one per line, or a label set in JSON. "
+        "Default: the 527 classes of AudioSet in everyday words.",
+    )
     max_upload_bytes: int = Field(64 * MIB, ge=1, description="Maximum size of a request body in bytes.")
     max_inflight_bytes: int = Field(
         512 * MIB, ge=1, description="Maximum total size of request bodies held by an API process, in bytes."

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from model.audio import Limits
 from service.api import routes
 from service.api.classify import Classifier
+from service.api.default_labels import read_default_labels
 from service.api.failures import handle_failures
 from service.api.gate import Gate
 from service.api.json_body import JsonBodies
@@ -82,6 +83,7 @@ def create_app(
         keys = Keys(settings.api_keys_file)
     except (KeysError, OSError) as error:
         raise SettingsError(f"cannot read the API keys: {error}") from None
+    default_labels = read_default_labels(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -123,6 +125,7 @@ def create_app(
                     settings.max_answer_bytes,
                 ),
                 await stack.enter_async_context(LabelSets(store)),
+                default_labels,
                 JsonBodies(),
                 shutdown,
             )
@@ -138,7 +141,7 @@ def create_app(
         redirect_slashes=False,  # behind TLS the redirect would lead to http://
         redoc_url=None,
     )
-    routers = (*routes.V1, routes.OPERATIONS, page_routes(settings.root_path))
+    routers = (*routes.GUARDED, *routes.OPERATIONS, page_routes(settings.root_path))
     for router in routers:
         app.include_router(router)
     if metrics is None:
@@ -147,7 +150,7 @@ def create_app(
     handle_failures(app, [route for router in routers for route in router.routes], settings)
     # The middleware that is added last sees a request first.
     app.add_middleware(ContentEncoding)
-    app.add_middleware(Gate, routes=[route for router in routes.V1 for route in router.routes])
+    app.add_middleware(Gate, routes=[route for router in routes.GUARDED for route in router.routes])
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

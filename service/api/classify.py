@@ -53,6 +53,9 @@ CLIPS_AT_ONCE = 16
 """Clips of one request that are decoded or embedded at the same time."""
 BRIEF_PROMPTS, BRIEF_SCORES = 64, 256
 """Up to this many prompts or examples are assembled, and scores computed, on the event loop; more go to a thread."""
+PROMPTS_AT_ONCE = 128
+"""Prompts of one request that are embedded at the same time. What is embedded when a deadline passes stays cached, so
+that a repeated request gets further."""
 LABELS_BYTES = 128 << 20
 """Memory for label embeddings kept as arrays, per API process."""
 
@@ -229,7 +232,9 @@ class Classifier:
         brief = len(prompts.labels) <= BRIEF_PROMPTS
         scale = self._embedder.info.config.example_scale
         if made is not None:
-            vectors = await self._prompts.get(prompts.prompts, deadline.at, deadline.priority)
+            vectors: dict[str, Embeddings] = {}
+        for part in batched(prompts.prompts, PROMPTS_AT_ONCE):
+            vectors |= await self._prompts.get(part, deadline.at, deadline.priority)
             stages.mark("text_embed")
             return await off_loop(brief, prompts.assemble, vectors, await made, scale)
         key = await off_loop(brief, _digest, labels, self._embedder.info.fingerprint)
@@ -237,7 +242,9 @@ class Classifier:
         if labels.version is not None and kept is not None:
             stages.mark("cache")
             return kept
-        vectors = await self._prompts.get(prompts.prompts, deadline.at, deadline.priority)
+        vectors: dict[str, Embeddings] = {}
+        for part in batched(prompts.prompts, PROMPTS_AT_ONCE):
+            vectors |= await self._prompts.get(part, deadline.at, deadline.priority)
         if kept is None:
             prototypes = None if labels.examples is None else labels.examples.prototypes
             kept = await off_loop(brief, prompts.assemble, vectors, prototypes, scale)

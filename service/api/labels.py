@@ -12,6 +12,7 @@ from model.classify import Activation, LabelPrompts
 from model.config import ExampleScale, PromptConfig
 from model.examples import MAX_EXAMPLES, ScaleMissing, check_scale
 from model.prompts import Label
+from service.api.label_sets.label_set import LabelSet
 from service.api.label_sets.registry import LabelSets
 from service.api.label_sets.set_examples import SetExamples
 from service.api.problems import invalid
@@ -143,10 +144,15 @@ async def resolve(
     `owner` is the caller whose sets the id may name, beside the shared ones. The template is the request's, else the
     set's, else the checkpoint's.
     """
-    version, examples = None, None
     if isinstance(labels, str):
         stored = await label_sets.get(labels, owner)
         stages.mark("cache")
-        labels, template = stored.labels, template or stored.template
-        version, examples = stored.etag, stored.examples
-    return ResolvedLabels(LabelPrompts(labels, template or defaults.template, defaults.background), version, examples)
+        return resolved(stored, template, defaults)
+    return ResolvedLabels(LabelPrompts(labels, template or defaults.template, defaults.background))
+
+
+def resolved(label_set: LabelSet, template: str | None, defaults: PromptConfig) -> ResolvedLabels:
+    """The labels of a set, in the request's template, else the set's, else the checkpoint's."""
+    template = template or label_set.template or defaults.template
+    prompts = LabelPrompts(label_set.labels, template, defaults.background)
+    return ResolvedLabels(prompts, label_set.etag, label_set.examples)

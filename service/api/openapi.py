@@ -42,6 +42,18 @@ def _problems() -> dict[int | str, dict[str, Any]]:
 
 
 PROBLEMS = _problems()
+PLAIN_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": response["description"],
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+            }
+        },
+    }
+    for status, response in PROBLEMS.items()
+}
+"""The same for clients that read `{"error": string}`."""
 
 
 def reference(model: type[BaseModel]) -> dict[str, Any]:
@@ -215,6 +227,72 @@ CLASSIFY: dict[str, Any] = {
                         },
                     },
                     "example": ANSWER_EXAMPLE,
+                }
+            },
+        }
+    },
+}
+HUGGING_FACE_PARAMETERS = {
+    "candidate_labels": {
+        "oneOf": [{"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}, {"type": "string"}],
+        "description": "Labels to score, as a list or separated by commas.",
+    },
+    "label_set": {**FIELDS["label_set"], "description": "Id of a registered label set, instead of `candidate_labels`."},
+    "hypothesis_template": {"type": "string", "description": "Prompt with exactly one {} or {label}."},
+    "multi_label": {"type": "boolean", "description": "Score each label by itself (sigmoid)."},
+    "function_to_apply": {"type": "string", "enum": ["softmax", "sigmoid", "none"]},
+    "top_k": FIELDS["top_k"],
+}
+RECORDING = {"schema": {"type": "string", "format": "binary"}}
+BASE64 = {"type": "string", "format": "byte"}
+HUGGING_FACE: dict[str, Any] = {
+    "description": (
+        "The recording is the body, of any or no content type, with the parameters in the query; or it is base64 in "
+        "JSON. Without labels, the default label set is scored and the best five are returned."
+    ),
+    "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in HUGGING_FACE_PARAMETERS.items()],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "audio/*": RECORDING,
+            "application/octet-stream": RECORDING,
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "inputs": {
+                            "oneOf": [
+                                BASE64,
+                                {"type": "object", "required": ["audio"], "properties": {"audio": BASE64}},
+                                {"type": "object", "required": ["image"], "properties": {"image": BASE64}},
+                            ]
+                        },
+                        "parameters": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "properties": HUGGING_FACE_PARAMETERS,
+                        },
+                        "options": {"type": "object"},
+                    },
+                }
+            },
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "Scores, best first.",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["label", "score"],
+                            "properties": {"label": {"type": "string"}, "score": {"type": "number"}},
+                        },
+                    }
                 }
             },
         }

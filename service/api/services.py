@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from service.api.classify import Classifier
 from service.api.json_body import JsonBodies
 from service.api.keys import Keys
+from service.api.label_sets.label_set import LabelSet
 from service.api.label_sets.registry import LabelSets
 from service.api.rate import Buckets, SharedBuckets
 from service.api.shutdown import Shutdown
@@ -45,6 +46,7 @@ class Services:
     decoders: DecodePool
     classifier: Classifier
     label_sets: LabelSets
+    default_labels: LabelSet
     json_bodies: JsonBodies
     shutdown: Shutdown
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from service.api.labels import ExampleIn, LabelIn
-from service.api.routes import classify, embeddings, label_sets, model, probes
+from service.api.routes import classify, embeddings, hugging_face, label_sets, model, probes
 
-V1 = (classify.router, embeddings.router, label_sets.router, model.router)
-OPERATIONS = probes.router
+GUARDED = (classify.router, embeddings.router, label_sets.router, model.router, hugging_face.router)
+OPERATIONS = (probes.router,)
 MODELS = (ExampleIn, LabelIn, embeddings.EmbeddingsIn, label_sets.LabelSetIn)
 """Models that the documentation of operations refers to."""
