@@ -232,9 +232,7 @@ class Classifier:
         brief = len(prompts.labels) <= BRIEF_PROMPTS
         scale = self._embedder.info.config.example_scale
         if made is not None:
-            vectors: dict[str, Embeddings] = {}
-        for part in batched(prompts.prompts, PROMPTS_AT_ONCE):
-            vectors |= await self._prompts.get(part, deadline.at, deadline.priority)
+            vectors = await self._embed_prompts(prompts.prompts, deadline)
             stages.mark("text_embed")
             return await off_loop(brief, prompts.assemble, vectors, await made, scale)
         key = await off_loop(brief, _digest, labels, self._embedder.info.fingerprint)
@@ -242,15 +240,20 @@ class Classifier:
         if labels.version is not None and kept is not None:
             stages.mark("cache")
             return kept
-        vectors: dict[str, Embeddings] = {}
-        for part in batched(prompts.prompts, PROMPTS_AT_ONCE):
-            vectors |= await self._prompts.get(part, deadline.at, deadline.priority)
+        vectors = await self._embed_prompts(prompts.prompts, deadline)
         if kept is None:
             prototypes = None if labels.examples is None else labels.examples.prototypes
             kept = await off_loop(brief, prompts.assemble, vectors, prototypes, scale)
             self._assembled.put(key, kept)
         stages.mark("text_embed")
         return kept
+
+    async def _embed_prompts(self, prompts: Sequence[str], deadline: Deadline) -> dict[str, Embeddings]:
+        vectors: dict[str, Embeddings] = {}
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            part = prompts[start : start + PROMPTS_AT_ONCE]
+            vectors |= await self._prompts.get(part, deadline.at, deadline.priority)
+        return vectors
 
     async def _embed_clips(
         self,
