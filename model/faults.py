@@ -27,8 +27,17 @@ def first_fault(error: Faulty, omit: Collection[str] = ()) -> Fault:
 
     `omit` names parts of places that mean nothing to a reader: the branches of a union, or FastAPI's `body`.
     """
-    first = error.errors()[0]
-    location = first["loc"]
-    assert isinstance(location, tuple)  # noqa: S101 - pydantic's contract
+    faults = [(_location(each), str(each["msg"])) for each in error.errors()]
+    # Each branch of a union reports faults. The branch that was meant reports them deeper than the others.
+    beside = faults[0][0][:-1]
+    location, message = max(
+        (each for each in faults if each[0][: len(beside)] == beside), key=lambda each: len(each[0])
+    )
     place = ".".join(str(part) for part in location if part not in omit)
-    return Fault(place, str(first["msg"]).removeprefix("Value error, "))
+    return Fault(place, message.removeprefix("Value error, "))
+
+
+def _location(fault: Mapping[str, object]) -> tuple[object, ...]:
+    location = fault["loc"]
+    assert isinstance(location, tuple)  # noqa: S101 - pydantic's contract
+    return location

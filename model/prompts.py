@@ -14,11 +14,15 @@ Embeddings = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Label:
-    """A label: the name to report, and its prompts. Without prompts, the name is put into the template."""
+    """A label: the name to report, and its prompts. Without prompts, the name is put into the template.
+
+    `threshold` is the sigmoid score above which the label counts as heard.
+    """
 
     name: str
     prompts: tuple[str, ...] = ()
     negative_prompts: tuple[str, ...] = ()
+    threshold: float | None = None
 
 
 def check_template(template: str) -> None:

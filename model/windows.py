@@ -44,3 +44,23 @@ def pad(samples: Samples, window: int, padding: Padding) -> Samples:
     if padding == "repeat_whole":
         samples = np.tile(samples, window // len(samples))
     return np.pad(samples, (0, window - len(samples)))
+
+
+def slice_windows(windows: Samples, starts: Starts, wanted: Starts) -> Samples:
+    """The windows [n, window] that begin at `wanted` [n], copied from windows [k, window] that `cut` made at `starts`.
+
+    Raises ValueError for a window that is not within the clip.
+    """
+    window = windows.shape[1]
+    if len(wanted) and (wanted.min() < 0 or wanted.max() > starts[-1]):
+        raise ValueError("a window outside of the clip")
+    sliced = np.empty((len(wanted), window), np.float32)
+    for row, start in enumerate(wanted):
+        filled = 0
+        while filled < window:
+            source = int(np.searchsorted(starts, start + filled, side="right")) - 1
+            offset = int(start) + filled - int(starts[source])
+            count = min(window - filled, window - offset)
+            sliced[row, filled : filled + count] = windows[source, offset : offset + count]
+            filled += count
+    return sliced

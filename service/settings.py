@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     max_request_audio_seconds: float = Field(
         1_200.0, gt=0, description="Maximum length of all clips of a request together, in seconds."
     )
+    max_request_windows: int = Field(
+        1_200, ge=1, description="Maximum number of windows of all clips of a request that has its own hop_s."
+    )
     max_answer_bytes: int = Field(
         32 * MIB, ge=1, description="Maximum size of an answer (clips * windows * labels), in bytes."
     )

@@ -123,6 +123,7 @@ def create_app(
                     recordings if keeps_audio else None,
                     settings.max_request_audio_seconds,
                     settings.max_answer_bytes,
+                    settings.max_request_windows,
                 ),
                 await stack.enter_async_context(LabelSets(store)),
                 default_labels,

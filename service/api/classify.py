@@ -20,13 +20,14 @@ from model.prompts import Embeddings, Label
 from service.api.answer import EmbeddedRequest
 from service.api.clip import Clip
 from service.api.deadline import Deadline
-from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome
+from service.api.embedded_clip import ClipEmbeddings, ClipFailure, ClipOutcome, Windows
 from service.api.examples import SentExamples, in_order, prototypes_of
 from service.api.label_sets.set_examples import SetExamples
-from service.api.labels import ResolvedLabels, check_comparable, example_warnings, warnings
-from service.api.problems import BY_CODE, Code, Problem
+from service.api.labels import ResolvedLabels, check_comparable, example_warnings, thresholds, warnings
+from service.api.problems import BY_CODE, Code, Problem, invalid
 from service.api.request import Fields
 from service.api.request_bounds import RequestBounds
+from service.api.sliding import SlidingWindows, starts_of
 from service.cache.audio_cache import AudioCache
 from service.cache.lru import Lru
 from service.cache.prompt_cache import PromptCache
@@ -76,7 +77,7 @@ def _digest(labels: ResolvedLabels, fingerprint: str) -> bytes:
 class Classifier:
     """Decodes and embeds clips, embeds labels, and scores clips against labels.
 
-    `max_seconds` of audio and `max_answer_bytes` bound one request.
+    `max_seconds` of audio, `max_answer_bytes` and `max_windows` at a hop of its own bound one request.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Classifier:
         recordings: AudioCache | None,
         max_seconds: float,
         max_answer_bytes: int,
+        max_windows: int,
     ) -> None:
         self._embedder = embedder
         self._decoders = decoders
@@ -94,6 +96,8 @@ class Classifier:
         self._recordings = recordings
         self._max_seconds = max_seconds
         self._max_answer_bytes = max_answer_bytes
+        self._max_windows = max_windows
+        self._sliding = SlidingWindows(embedder, recordings)
         self._assembled: Lru[bytes, LabelEmbeddings] = Lru(LABELS_BYTES, _size)
         self._large_answer = asyncio.Lock()
 
@@ -111,6 +115,7 @@ class Classifier:
         Raises Problem, also if no clip could be embedded or an example cannot be used.
         """
         bounds = self._bounds()
+        hop_s = fields.hop_s if fields.timeline or fields.events else None
         names = [label.name for label in labels.prompts.labels]
         bounds.answer(len(clips), names, fields.top_k, fields.timeline)
         text_path = Stages()
@@ -118,12 +123,14 @@ class Classifier:
         sent = list(in_order(labels.prompts.labels, examples or {}))
         try:
             info = self._embedder.info
+            check_hop(fields.hop_s, info)
             check_examples(labels, examples, info)
             async with self._room(len(clips) + len(sent), deadline) as room:
                 made: asyncio.Future[dict[str, Prototype]] | None = asyncio.Future() if sent else None
                 with recording(text_path):
                     text = asyncio.create_task(self._embed_labels(labels, deadline, made))
-                outcomes = await self._embed_clips(clips, bounds, deadline, room, [example.clip for example in sent])
+                recordings = [example.clip for example in sent]
+                outcomes = await self._embed_clips(clips, bounds, deadline, room, recordings, hop_s)
             if made is not None:
                 made.set_result(await off_loop(len(sent) <= BRIEF_PROMPTS, prototypes_of, sent, outcomes[len(clips) :]))
             outcomes = outcomes[: len(clips)]
@@ -138,12 +145,13 @@ class Classifier:
         finally:
             if text is not None:
                 text.cancel()
-        windows = sum(len(each.vectors) for each in outcomes if isinstance(each, ClipEmbeddings))
+        windows = sum(len(each.sliding.vectors) for each in outcomes if isinstance(each, ClipEmbeddings))
         brief = len(names) * windows <= BRIEF_SCORES
         request = EmbeddedRequest(
             clips,
             outcomes,
             names,
+            thresholds(labels.prompts.labels, fields.threshold),
             embedded,
             labels.prompts.template,
             fields,
@@ -154,6 +162,7 @@ class Classifier:
                 ),
             ],
             info,
+            bounds,
         )
         if brief:
             answer = write(request)
@@ -182,7 +191,7 @@ class Classifier:
     ) -> SetExamples:
         """The prototypes of the labels that have examples, `max_seconds` of audio at most. Raises Problem."""
         sent = list(in_order(labels, examples))
-        bounds = RequestBounds(max_seconds or self._max_seconds, self._max_answer_bytes)
+        bounds = RequestBounds(max_seconds or self._max_seconds, self._max_answer_bytes, self._max_windows)
         try:
             info = self._embedder.info
             check_comparable(len(labels), len(examples), info.config.example_scale)
@@ -211,7 +220,7 @@ class Classifier:
         return outcomes
 
     def _bounds(self) -> RequestBounds:
-        return RequestBounds(self._max_seconds, self._max_answer_bytes)
+        return RequestBounds(self._max_seconds, self._max_answer_bytes, self._max_windows)
 
     @asynccontextmanager
     async def _room(self, clips: int, deadline: Deadline) -> AsyncIterator[Reservation]:
@@ -262,17 +271,19 @@ class Classifier:
         deadline: Deadline,
         room: Reservation,
         examples: Sequence[Clip] = (),
+        hop_s: float | None = None,
     ) -> list[ClipOutcome]:
         """Embed all clips, then the examples, up to `CLIPS_AT_ONCE` at a time.
 
-        A clip's windows are freed once they are embedded. Examples have no windows in the answer.
+        A clip's windows are freed once they are embedded. Examples have no windows in the answer. With `hop_s`, the
+        clips are also cut into windows at this distance.
         """
         turn = asyncio.Semaphore(CLIPS_AT_ONCE)
         request = object()
 
         async def embed(clip: Clip, answered: bool) -> ClipOutcome:
             async with turn:
-                return await self._embed_clip(clip, bounds, deadline, room, request, answered)
+                return await self._embed_clip(clip, bounds, deadline, room, request, answered, hop_s)
 
         todo = [*((clip, True) for clip in clips), *((clip, False) for clip in examples)]
         paths = [Stages() for _ in todo]
@@ -296,6 +307,7 @@ class Classifier:
         room: Reservation,
         request: Hashable,
         answered: bool,
+        hop_s: float | None,
     ) -> ClipOutcome:
         """`request` is the same for all clips of one request: its clips take turns with those of others.
 
@@ -313,7 +325,13 @@ class Classifier:
             raise Overloaded(str(error), error.retry_after_s) from None
         finally:
             stages.mark("decode")
-        bounds.decoded(decoded.duration_s, len(decoded.starts_s) if answered else 0)
+        hop = None if hop_s is None or not answered else round(hop_s * shape.rate)
+        if hop is None:
+            bounds.decoded(decoded.duration_s, len(decoded.starts_s) if answered else 0)
+        else:
+            windows = len(starts_of(decoded, shape, hop))
+            bounds.decoded(decoded.duration_s, windows)
+            bounds.sliding(windows)
 
         async def embed(fingerprint: str) -> Embedded:
             embedded = await self._embedder.embed_audio(
@@ -333,9 +351,19 @@ class Classifier:
             else:
                 vectors = await self._recordings.get(decoded.digest, deadline.at, embed)
                 stages.mark("queue")  # while waiting for another request that embeds the same recording
+            own = sliding = Windows(shape.hop / shape.rate, decoded.starts_s, vectors)
+            if hop is not None and hop != shape.hop:
+                sliding = await self._sliding.embed(decoded, shape, hop, vectors, deadline)
         except RejectedItem:
             return ClipFailure(Code.UNSUPPORTED_AUDIO, "The model cannot embed this clip.")
-        return ClipEmbeddings(decoded.starts_s, decoded.window_s, decoded.duration_s, vectors)
+        return ClipEmbeddings(own, sliding, decoded.window_s, decoded.duration_s)
+
+
+def check_hop(hop_s: float | None, info: ModelInfo) -> None:
+    """Raise Problem if windows at this distance would leave audio out."""
+    window_s = info.config.front_end.window_s
+    if hop_s is not None and hop_s > window_s:
+        raise invalid(f"hop_s: {hop_s:g} s is longer than the model's window of {window_s:g} s")
 
 
 def check_examples(labels: ResolvedLabels, sent: SentExamples | None, info: ModelInfo) -> None:

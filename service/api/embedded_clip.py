@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.prompts import Embeddings
@@ -9,13 +10,30 @@ from service.api.problems import Code
 
 
 @dataclass(frozen=True)
-class ClipEmbeddings:
-    """Embeddings [k, d] of a clip's windows, where they begin [k], and how long they and the clip are, in seconds."""
+class Windows:
+    """Windows of a clip, `hop_s` seconds apart: where they begin [k], in seconds, and their embeddings [k, d]."""
 
-    starts_s: list[float]
+    hop_s: float
+    starts_s: Sequence[float]
+    vectors: Embeddings
+
+
+@dataclass(frozen=True)
+class ClipEmbeddings:
+    """The windows of a clip as the checkpoint cuts it, and how long they and the clip are, in seconds.
+
+    `sliding` are the windows that the request's `hop_s` asks for; the checkpoint's own if it asks for none.
+    """
+
+    own: Windows
+    sliding: Windows
     window_s: float
     duration_s: float
-    vectors: Embeddings
+
+    @property
+    def vectors(self) -> Embeddings:
+        """Embeddings [k, d] of the checkpoint's own windows."""
+        return self.own.vectors
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,9 @@ class LabelIn(BaseModel):
     examples: list[ExampleIn] = Field(
         default_factory=list, max_length=MAX_EXAMPLES, description="Recordings of the label's sound, in base64."
     )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Sigmoid score above which `events` count the label as heard."
+    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def check_labels(labels: list[str | LabelIn], settings: Settings) -> tuple[Label
 
 
 def _label(given: LabelIn) -> Label:
-    return Label(given.name, tuple(given.prompts), tuple(given.negative_prompts))
+    return Label(given.name, tuple(given.prompts), tuple(given.negative_prompts), given.threshold)
 
 
 def check_text(text: str, place: str, settings: Settings) -> None:
@@ -115,6 +118,11 @@ def check_activation(labels: Sequence[Label], activation: Activation, none_of_th
     if len(labels) == 1 and activation == "softmax" and not none_of_these:
         fault = "labels: softmax over one label is always 1; add labels, none_of_these, or activation=sigmoid"
         raise invalid("; ".join([fault, *warnings(labels)]))
+
+
+def thresholds(labels: Sequence[Label], default: float) -> list[float]:
+    """The sigmoid score above which each label is heard."""
+    return [default if label.threshold is None else label.threshold for label in labels]
 
 
 def warnings(labels: Sequence[Label]) -> list[str]:

@@ -22,6 +22,8 @@ from service.api.problems import Code, Problem, invalid
 from service.offload import off_loop
 from service.settings import Settings
 
+SHORTEST_HOP_S = 0.25
+
 
 class Fields(BaseModel):
     """Every field of a request except the audio."""
@@ -37,6 +39,15 @@ class Fields(BaseModel):
     top_k: int | None = Field(None, ge=1, le=1_000_000, description="Number of scores per clip. All if unset.")
     timeline: bool = Field(False, description="Also return the scores of each window.")
     none_of_these: bool = Field(False, description="Also return the open-set score.")
+    events: bool = Field(False, description="Also return the stretches in which a label's sigmoid score is high.")
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="Sigmoid score above which a label without a threshold of its own is heard."
+    )
+    hop_s: float | None = Field(
+        None,
+        ge=SHORTEST_HOP_S,
+        description="Distance in seconds of the windows of `timeline` and `events`, up to a window's length.",
+    )
 
     @field_validator("template")
     @classmethod

@@ -10,15 +10,19 @@ from service.api.problems import Code, Problem, invalid
 
 SCORE_BYTES = 80
 """Approximate size of one row of an answer, without the label's name."""
+EVENT_BYTES = 100
+"""Approximate size of one event, without the label's name."""
 
 
 class RequestBounds:
     """Counts the clips of one request as they are decoded. Raises Problem."""
 
-    def __init__(self, max_seconds: float, max_answer_bytes: int) -> None:
+    def __init__(self, max_seconds: float, max_answer_bytes: int, max_windows: int) -> None:
         self._max_seconds = max_seconds
         self._max_answer_bytes = max_answer_bytes
+        self._max_windows = max_windows
         self._seconds = 0.0
+        self._windows = 0
         self._answer_bytes = 0
         self._window_bytes = 0
 
@@ -37,10 +41,24 @@ class RequestBounds:
             raise Problem(Code.AUDIO_TOO_LONG, detail)
         self._add(windows * self._window_bytes)
 
+    def sliding(self, windows: int) -> None:
+        """Count the windows of a clip at the distance that the request asks for."""
+        self._windows += windows
+        if self._windows > self._max_windows:
+            raise invalid(
+                f"hop_s: the clips have {self._windows} windows at this distance, the limit of a request is "
+                f"{self._max_windows}; ask with a longer hop_s or about fewer or shorter clips"
+            )
+
+    def events(self, count: int, longest_name: int) -> None:
+        """Count the events of a clip, whose labels have names of up to `longest_name` characters."""
+        self._add(count * (EVENT_BYTES + longest_name))
+
     def _add(self, count: int) -> None:
         self._answer_bytes += count
         if self._answer_bytes > self._max_answer_bytes:
             raise invalid(
                 f"the answer (clips * windows * labels) would have more than {self._max_answer_bytes} bytes, "
-                "which is the limit; ask with top_k, for fewer labels, or about fewer or shorter clips"
+                "which is the limit; ask with top_k, for fewer labels, with a longer hop_s, or about fewer or shorter "
+                "clips"
             )

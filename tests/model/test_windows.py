@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.audio import Samples
-from model.windows import cut
+from model.windows import cut, slice_windows
 
 
 def ramp(length: int) -> Samples:
@@ -96,3 +96,13 @@ def test_the_same_clip_gives_the_same_windows(length: int, window: int) -> None:
     first, again = cut(ramp(length), window, window, "repeat"), cut(ramp(length), window, window, "repeat")
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
+
+
+@pytest.mark.parametrize(("length", "hop"), [(100, 40), (95, 40), (200, 25), (40, 40)])
+def test_windows_at_any_start_are_sliced_from_the_cut_ones(length: int, hop: int) -> None:
+    samples = np.arange(length, dtype=np.float32)
+    windows, starts = cut(samples, 40, hop, "repeat")
+    wanted = np.arange(0, length - 40 + 1, dtype=np.int64)
+    assert (slice_windows(windows, starts, wanted) == samples[wanted[:, np.newaxis] + np.arange(40)]).all()
+    with pytest.raises(ValueError, match="outside"):
+        slice_windows(windows, starts, np.array([length - 39]))

@@ -41,7 +41,7 @@ class LabelSet:
     def _with(self, examples: bytes) -> bytes:
         """The set as JSON with this member `examples`; a set without examples has none."""
         # One call for a large set would hold the interpreter's lock, and the event loop, until it ends.
-        labels = b",".join(_label_json.dump_json(label) for label in self.labels)
+        labels = b",".join(_label_json.dump_json(label, exclude_none=True) for label in self.labels)
         last = b',"examples":%s' % examples if examples else b""
         ends = (_text_json.dump_json(self.id), labels, _text_json.dump_json(self.template), last)
         return b'{"id":%s,"labels":[%s],"template":%s%s}' % ends

@@ -40,6 +40,7 @@ async def model(services: Injected) -> dict[str, Any]:
             "max_upload_bytes": settings.max_upload_bytes,
             "max_audio_seconds": settings.max_audio_seconds,
             "max_clips": settings.max_clips,
+            "max_request_windows": settings.max_request_windows,
             "max_examples": settings.max_examples,
             "max_examples_per_label": MAX_EXAMPLES,
             "max_labels": settings.max_labels,

@@ -55,7 +55,7 @@ def test_a_timeline_is_bounded_once_the_clip_is_decoded(serve: Serve) -> None:
 
 
 def test_the_bound_is_above_the_answer_it_allows() -> None:
-    bounds = RequestBounds(max_seconds=10, max_answer_bytes=450)
+    bounds = RequestBounds(max_seconds=10, max_answer_bytes=450, max_windows=10)
     bounds.answer(1, ["a", "b"], None, timeline=True)
     bounds.decoded(1, 1)
     with pytest.raises(Problem, match="more than 450 bytes"):
