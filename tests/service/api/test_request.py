@@ -52,7 +52,7 @@ def _without_harm(client: TestClient, low: bytes) -> Iterator[None]:
         pytest.param({"labels": ["dog", "cat"], "top_k": "many"}, id="a top_k that is no number"),
         pytest.param({"labels": ["dog", "cat"], "top_k": "9" * 5_000}, id="an enormous top_k"),
         pytest.param({"labels": ["dog", "cat"], "timeline": "maybe"}, id="a flag that is neither"),
-        pytest.param({"labels": ["dog", "cat"], "threshold": "0.5"}, id="an unknown field"),
+        pytest.param({"labels": ["dog", "cat"], "thresholds": "0.5"}, id="an unknown field"),
     ],
 )
 def test_fields_that_make_no_sense_are_refused(
