@@ -16,3 +16,8 @@ class ModelInfo:
     logit_scale: float
     device: str
     dtype: str
+
+    @property
+    def id(self) -> str:
+        """`name@fingerprint`: the name of the embedding space, and its version."""
+        return f"{self.config.name}@{self.fingerprint}"

@@ -112,9 +112,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Embeddings(Sequence["tuple[float, ...]"]):
-    """L2-normalised float32 embeddings, one per input, and the name of the model that made them."""
+    """L2-normalised float32 embeddings, one per input, and the name and fingerprint of the model that made them."""
 
     model: str
+    fingerprint: str
     rows: tuple[tuple[float, ...], ...]
 
     def __getitem__(self, index: Any) -> Any:
@@ -134,7 +135,8 @@ class Embeddings(Sequence["tuple[float, ...]"]):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Embeddings:
-        return cls(data["model"], tuple(_floats(row["embedding"]) for row in data["data"]))
+        model, _, fingerprint = data["model"].rpartition("@")
+        return cls(model, fingerprint, tuple(_floats(row["embedding"]) for row in data["data"]))
 
 
 def _floats(encoded: str) -> tuple[float, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from model.classify import clip_embedding
 from model.prompts import Embeddings
@@ -19,58 +20,77 @@ from service.api.deadline import Deadline, deadline_of
 from service.api.embedded_clip import ClipFailure
 from service.api.json_body import validated
 from service.api.labels import check_text
+from service.api.model_id import check_model
 from service.api.openapi import PROBLEMS, json_request
 from service.api.problems import Problem, invalid
 from service.api.services import Injected
-from service.ipc.embedding import EmbeddingError
+from service.ipc.embedding import EmbeddingError, ModelReplaced
 from service.observe import stages
 from service.settings import Settings
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
+RECORDING = re.compile(r"data:(audio/|video/|application/ogg|application/octet-stream)", re.IGNORECASE)
+
 
 class EmbeddingsIn(BaseModel):
-    """The OpenAI shape. `input` is text, or base64 audio if `modality` is `audio`."""
+    """What OpenAI's clients send, and `modality`.
+
+    An input is a text, or base64 of a recording if `modality` is `audio`. If `modality` is absent, an input that is a
+    data URI of audio or video is a recording, and any other a text. `user` is of no effect.
+    """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     input: str | list[str]
-    modality: Literal["text", "audio"] = "text"
+    modality: Literal["text", "audio"] | None = None
     encoding_format: Literal["float", "base64"] = "float"
-    model: str | None = None
+    model: str | None = Field(None, description="The name of the checkpoint, its fingerprint, or `name@fingerprint`.")
+    dimensions: int | None = Field(None, ge=1, description="The checkpoint's own number of dimensions.")
+    user: str | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _no_tokens(cls, given: object) -> object:
+        if isinstance(given, list) and given and isinstance(given[0], int | list):
+            raise ValueError("token ids are not taken, only text (for LangChain, set check_embedding_ctx_length=False)")
+        return given
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs to embed: texts or clips."""
+    """The inputs to embed, each by its position in the request, and the other members of the body."""
 
-    texts: list[str]
-    clips: list[Clip]
-    encoding_format: str
+    texts: dict[int, str]
+    clips: dict[int, Clip]
+    body: EmbeddingsIn
 
 
 @router.post("/embeddings", summary="Embed texts or recordings", openapi_extra=json_request(EmbeddingsIn))
 async def embeddings(request: Request, services: Injected) -> dict[str, Any]:
-    settings, classifier = services.settings, services.classifier
+    settings = services.settings
     deadline = deadline_of(request.headers, settings)
     inputs = await services.json_bodies.read(request, lambda members: build(members, settings))
     stages.mark("upload")
+    body = inputs.body
     try:
-        vectors = (
-            await embed_recordings(classifier, inputs.clips, deadline)
-            if inputs.clips
-            else await classifier.embed_texts(inputs.texts, deadline)
-        )
         info = services.embedder.info
+        check_model(body.model, info)
+        if body.dimensions not in (None, info.config.joint_dim):
+            raise invalid(f"dimensions: embeddings of this checkpoint have {info.config.joint_dim}")
+        vectors, used = await embed(services.classifier, inputs, deadline)
+        if services.embedder.info.fingerprint != info.fingerprint:
+            raise ModelReplaced
     except (EmbeddingError, TimeoutError) as error:
         raise problem_of(error) from error
     return {
         "object": "list",
-        "model": info.config.name,
+        "model": info.id,
         "data": [
-            {"object": "embedding", "index": index, "embedding": encoded(vector, inputs.encoding_format)}
-            for index, vector in enumerate(vectors)
+            {"object": "embedding", "index": index, "embedding": encoded(vectors[index], body.encoding_format)}
+            for index in range(len(vectors))
         ],
+        "usage": {"prompt_tokens": used, "total_tokens": used},
     }
 
 
@@ -79,30 +99,46 @@ def build(members: dict[str, Any], settings: Settings) -> Inputs:
     body = validated(EmbeddingsIn, members)
     members.clear()
     items = [body.input] if isinstance(body.input, str) else body.input
-    limit = settings.max_labels if body.modality == "text" else settings.max_clips
-    if not 1 <= len(items) <= limit:
-        raise invalid(f"input: {len(items)} items, 1 to {limit} are taken")
-    if body.modality == "text":
-        for index, text in enumerate(items):
-            check_text(text, f"input.{index}", settings)
-        return Inputs(items, [], body.encoding_format)
-    clips = []
+    if not items:
+        raise invalid("input: at least one item is needed")
+    texts, clips = {}, {}
     for index, item in enumerate(items):
-        try:
-            clips.append(Clip(f"audio-{index}", decode_base64(item)))
-        except ValueError:
-            raise invalid(f"input.{index}: not valid base64") from None
-    return Inputs([], clips, body.encoding_format)
+        if body.modality == "audio" or (body.modality is None and RECORDING.match(item)):
+            try:
+                clips[index] = Clip(f"audio-{index}", decode_base64(item))
+            except ValueError:
+                raise invalid(f"input.{index}: not valid base64") from None
+        else:
+            check_text(item, f"input.{index}", settings)
+            texts[index] = item
+        for kind, count, limit in (
+            ("texts", len(texts), settings.max_labels),
+            ("recordings", len(clips), settings.max_clips),
+        ):
+            if count > limit:
+                raise invalid(f"input: more than {limit} {kind}, the limit is {limit}")
+    return Inputs(texts, clips, body)
 
 
-async def embed_recordings(classifier: Classifier, clips: list[Clip], deadline: Deadline) -> list[Embeddings]:
-    vectors = []
-    for index, outcome in enumerate(await classifier.embed_clips(clips, deadline)):
-        # The OpenAI shape has no place for an error per item, so one bad clip fails the request.
-        if isinstance(outcome, ClipFailure):
-            raise Problem(outcome.code, f"input.{index}: {outcome.detail}")
-        vectors.append(clip_embedding(outcome.vectors))
-    return vectors
+async def embed(classifier: Classifier, inputs: Inputs, deadline: Deadline) -> tuple[dict[int, Embeddings], int]:
+    """The embedding [d] of each input by its position, and how many words and windows were embedded.
+
+    Raises EmbeddingError, TimeoutError, or Problem for a recording that cannot be used.
+    """
+    vectors, used = {}, 0
+    if inputs.clips:
+        outcomes = await classifier.embed_clips(list(inputs.clips.values()), deadline)
+        for index, outcome in zip(inputs.clips, outcomes, strict=True):
+            # The OpenAI shape has no place for an error per item, so one bad clip fails the request.
+            if isinstance(outcome, ClipFailure):
+                raise Problem(outcome.code, f"input.{index}: {outcome.detail}")
+            vectors[index] = clip_embedding(outcome.vectors)
+            used += len(outcome.vectors)
+    if inputs.texts:
+        texts = list(inputs.texts.values())
+        vectors |= zip(inputs.texts, await classifier.embed_texts(texts, deadline), strict=True)
+        used += sum(len(text.split()) for text in texts)
+    return vectors, used
 
 
 def encoded(vector: Embeddings, encoding_format: str) -> list[float] | str:

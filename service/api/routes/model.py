@@ -1,27 +1,57 @@
-"""`GET /v1/model`: the model card."""
+"""`GET /v1/model`: the model card; `GET /v1/models`: the same in the OpenAI list shape."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from model.examples import MAX_EXAMPLES
+from model.info import ModelInfo
 from service.api.classify import problem_of
+from service.api.model_id import names, unknown_model
 from service.api.openapi import PROBLEMS
 from service.api.services import Injected
-from service.ipc.embedding import EmbeddingError
+from service.ipc.embedding import Embedder, EmbeddingError
+from service.settings import Settings
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
 
 @router.get("/model", summary="The checkpoint that is served, and the limits")
 async def model(services: Injected) -> dict[str, Any]:
+    return card(info_of(services.embedder), services.settings)
+
+
+@router.get("/models", summary="The checkpoint that is served, as a list of one in the OpenAI shape")
+async def models(services: Injected) -> dict[str, Any]:
+    return {"object": "list", "data": [entry(info_of(services.embedder), services.settings)]}
+
+
+@router.get("/models/{id:path}", summary="The checkpoint that is served, in the OpenAI shape")
+async def retrieve(services: Injected, id: Annotated[str, Path(max_length=1_000)]) -> dict[str, Any]:
+    info = info_of(services.embedder)
+    if not names(id, info):
+        raise unknown_model(id, info)
+    return entry(info, services.settings)
+
+
+def info_of(embedder: Embedder) -> ModelInfo:
+    """The model that is served. Raises Problem before the first worker was ready."""
     try:
-        info = services.embedder.info
+        return embedder.info
     except EmbeddingError as error:
         raise problem_of(error) from error
-    settings, config = services.settings, info.config
+
+
+def entry(info: ModelInfo, settings: Settings) -> dict[str, Any]:
+    """The model in the OpenAI shape, whose required members come before the card. When it was made is not known."""
+    return {"id": info.config.name, "object": "model", "created": 0, "owned_by": "anysound", **card(info, settings)}
+
+
+def card(info: ModelInfo, settings: Settings) -> dict[str, Any]:
+    """The model card."""
+    config = info.config
     return {
         "name": config.name,
         "fingerprint": info.fingerprint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.testclient import TestClient
 from service.api.classify import PROMPTS_AT_ONCE
 from service.api.default_labels import BUNDLED, read_default_labels
 from service.settings import Settings, SettingsError
+from tests import node
 from tests.conftest import ROOT
 from tests.service.api.test_gate import keys_file
 from tests.service.api.test_routes import b64, form
@@ -261,3 +263,32 @@ def test_the_bundled_labels_are_the_classes_of_audioset() -> None:
     names = BUNDLED.read_text().splitlines()
     assert len(names) == len(set(names)) == 527
     assert {"crow", "dog barking", "rain", "a man speaking", "vacuum cleaner"} <= set(names)
+
+
+# The JavaScript client
+
+IN_NODE = """
+import { InferenceClient } from "@huggingface/inference";
+import { readFileSync } from "node:fs";
+const audio = new Blob([readFileSync(process.env.CROW)], { type: "audio/flac" });
+const parameters = { candidate_labels: ["dog", "crow", "piano"], hypothesis_template: "the sound of a {}" };
+const endpoint = new InferenceClient().endpoint(process.env.ENDPOINT);
+const refused = await endpoint
+  .audioClassification({ inputs: new Blob([]) })
+  .catch((error) => ({ message: error.message, status: error.httpResponse?.status, body: error.httpResponse?.body }));
+console.log(JSON.stringify({
+  classified: await endpoint.audioClassification({ inputs: audio }),
+  zeroShot: await endpoint.zeroShotImageClassification({ inputs: { image: audio }, parameters }),
+  refused,
+}));
+"""
+
+
+def test_the_javascript_client_classifies(endpoint: str) -> None:
+    answer = node.run(IN_NODE, "@huggingface/inference", CROW=str(CROW), ENDPOINT=f"{endpoint}/hf")
+    assert answer["classified"][0]["label"] in ("crow", "crow cawing")
+    assert len(answer["classified"]) == 5
+    assert answer["zeroShot"][0]["label"] == "crow"
+    assert len(answer["zeroShot"]) == 3
+    assert answer["refused"]["status"] == 422
+    assert "no clip was sent" in json.dumps(answer["refused"])
