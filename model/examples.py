@@ -19,6 +19,8 @@ from model.prompts import Embeddings, ensemble
 
 TEXT_WEIGHT = 3
 """A label's text weighs as much as this number of examples; chosen on training recordings (docs/examples.md)."""
+KIND = 10
+"""A caption that so many recordings have names a kind of sound, as labels do."""
 MAX_EXAMPLES = 32
 """The largest number of examples of one label."""
 
@@ -86,20 +88,22 @@ def measured(audio: Embeddings, captions: Sequence[int], texts: Embeddings) -> E
     """The constants, measured on L2-normalised recordings [n, d] with the texts [m, d] that `captions` [n] number.
 
     A right pair is a recording and its caption, or two recordings with the same caption; other pairs are unrelated.
-    Every caption, and every pair of captions, weighs the same. Raises ValueError if the recordings do not separate.
+    Captions count that several recordings have, `KIND` or more if two captions have so many: what only one recording
+    is called describes it, and few recordings are often pieces of one. Every caption, and every pair of captions,
+    weighs the same. Raises ValueError if there are no two such captions, or if right pairs are not nearer.
     """
-    numbers, place = np.unique(np.asarray(captions), return_inverse=True)
-    counts = np.bincount(place).astype(np.float64)
-    if len(numbers) < 2 or counts.max() < 2:
-        raise ValueError("at least two captions are needed, and two recordings with the same caption")
-    sums = np.zeros((len(numbers), audio.shape[1]))
+    place = np.asarray(captions)
+    counts = np.bincount(place, minlength=len(texts)).astype(np.float64)
+    sums = np.zeros((len(texts), audio.shape[1]))
     np.add.at(sums, place, audio)
+    kinds = counts >= (KIND if (counts >= KIND).sum() >= 2 else 2)
+    if kinds.sum() < 2:
+        raise ValueError("at least two captions that several recordings have are needed")
+    sums, counts, words = sums[kinds], counts[kinds], texts[kinds].astype(np.float64)
     means = sums / counts[:, None]
-    words = texts[numbers].astype(np.float64)
     text, between = means @ words.T, means @ means.T
-    several = counts >= 2
     # The mean over pairs of different recordings: each recording's cosine with itself is 1.
-    within = ((sums**2).sum(axis=1) - counts)[several] / (counts * (counts - 1))[several]
+    within = ((sums**2).sum(axis=1) - counts) / (counts * (counts - 1))
     constants = (_off_diagonal(text), float(np.trace(text)) / len(text), _off_diagonal(between), float(within.mean()))
     tau0, tau1, a0, a1 = (round(value, 4) for value in constants)
     return ExampleScale(tau0=tau0, tau1=tau1, a0=a0, a1=a1)

@@ -139,7 +139,7 @@ SCORE = {
     "properties": {"label": {"type": "string"}, "score": {"type": "number"}, "similarity": {"type": "number"}},
 }
 ANSWER_EXAMPLE = {
-    "model": {"name": "anysound-small", "fingerprint": "0c7247bd…"},
+    "model": {"name": "anysound-small", "fingerprint": "b1a6d88e…"},
     "activation": "softmax",
     "template": "this is a sound of {label}",
     "results": [

@@ -79,32 +79,39 @@ def test_labels_without_examples_score_as_before_to_the_bit() -> None:
 # The constants
 
 
-def test_the_constants_are_the_mean_cosines_of_right_and_of_unrelated_pairs() -> None:
-    captions = [0, 0, 0, 1, 1, 2]
-    texts = np.eye(8, dtype=np.float32)[:3] + examples(3, seed=1)
+def captioned(*counts: int) -> tuple[Embeddings, list[int], Embeddings]:
+    """Recordings near the text of their caption, which has that many of them."""
+    captions = [caption for caption, count in enumerate(counts) for _ in range(count)]
+    texts = np.eye(8, dtype=np.float32)[: len(counts)] + examples(len(counts), seed=1)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    audio = texts[captions] + 0.5 * examples(6)
+    audio = texts[captions] + 0.5 * examples(len(captions))
     audio /= np.linalg.norm(audio, axis=1, keepdims=True)
-    right, unrelated, same, other = [], [], [], []
-    for caption in range(3):
-        own = [row for row in range(6) if captions[row] == caption]
-        right.append(np.mean([audio[row] @ texts[caption] for row in own]))
-        if len(own) > 1:
-            same.append(np.mean([audio[one] @ audio[two] for one in own for two in own if one != two]))
-        for third in range(3):
-            if third != caption:
-                unrelated.append(np.mean([audio[row] @ texts[third] for row in own]))
-                theirs = [row for row in range(6) if captions[row] == third]
-                other.append(np.mean([audio[one] @ audio[two] for one in own for two in theirs]))
-    wanted = [float(np.mean(each)) for each in (unrelated, right, other, same)]
+    return audio, captions, texts
+
+
+def test_the_constants_are_the_mean_cosines_of_right_and_of_unrelated_pairs() -> None:
+    audio, captions, texts = captioned(3, 2, 4)
+    own = [[row for row, each in enumerate(captions) if each == caption] for caption in range(3)]
+    pairs = [(one, two) for one in range(3) for two in range(3) if one != two]
+    right = [np.mean([audio[row] @ texts[caption] for row in own[caption]]) for caption in range(3)]
+    unrelated = [np.mean([audio[row] @ texts[two] for row in own[one]]) for one, two in pairs]
+    same = [np.mean([audio[a] @ audio[b] for a in rows for b in rows if a != b]) for rows in own]
+    other = [np.mean([audio[a] @ audio[b] for a in own[one] for b in own[two]]) for one, two in pairs]
     scale = measured(audio, captions, texts)
+    wanted = [float(np.mean(each)) for each in (unrelated, right, other, same)]
     assert [scale.tau0, scale.tau1, scale.a0, scale.a1] == pytest.approx(wanted, abs=1e-4)
 
 
-@pytest.mark.parametrize("captions", [[0, 0, 0, 0], [0, 1, 2, 3]])
-def test_the_constants_need_two_captions_and_one_with_two_recordings(captions: list[int]) -> None:
-    with pytest.raises(ValueError, match="two recordings with the same caption"):
-        measured(examples(4), captions, examples(4, seed=1))
+@pytest.mark.parametrize(("counts", "used"), [((3, 2, 1), 5), ((10, 12, 2, 1), 22)])
+def test_captions_of_many_recordings_are_measured_if_there_are_two(counts: tuple[int, ...], used: int) -> None:
+    audio, captions, texts = captioned(*counts)
+    assert measured(audio, captions, texts) == measured(audio[:used], captions[:used], texts)
+
+
+@pytest.mark.parametrize("counts", [(4,), (1, 1, 1, 1), (4, 1)])
+def test_the_constants_need_two_captions_that_several_recordings_have(counts: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="two captions that several recordings have"):
+        measured(*captioned(*counts))
 
 
 @pytest.mark.parametrize("constants", [(0.3, 0.1, 0.2, 0.7), (0.1, 0.3, 0.7, 0.2), (0.1, 1.1, 0.2, 0.7)])

@@ -1,6 +1,7 @@
 """What a trained checkpoint says of itself: sources and licences in its config, measured figures in its model card.
 
-`python -m training.bundled.card CHECKPOINT MANIFEST... --eval DATA` evaluates the checkpoint and writes its README.md.
+`python -m training.bundled.card CHECKPOINT MANIFEST... --eval DATA` calibrates the checkpoint for examples on the
+manifests, evaluates it and writes its README.md.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pathlib import Path
 
 from rich.progress import Progress
 
+from evaluation.example_scale import example_scale
 from evaluation.tasks import TASKS, LayoutError
 from evaluation.zero_shot import Result, evaluate
-from model.checkpoint import CONFIG, Checkpoint, load, read_config
+from model.checkpoint import CONFIG, Checkpoint, calibrate, load, read_config
 from training.bundled.default import RECIPE, read_recipe
 from training.bundled.recordings import read_manifest
 
@@ -52,6 +54,11 @@ def record(folder: Path, manifests: Sequence[Path], start: Path | None) -> None:
     found += tuple(source for source in before if source.split(": ")[0] not in names)
     config = read_config(folder).model_copy(update={"sources": found, "training": training})
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def captions(manifests: Sequence[Path]) -> dict[Path, str]:
+    """The captions of the recordings that have one, by path."""
+    return {each.path: each.caption for manifest in manifests for each in read_manifest(manifest) if each.caption}
 
 
 def figures(checkpoint: Checkpoint, data: Path) -> list[Result]:
@@ -121,6 +128,7 @@ def main() -> None:
     parser.add_argument("--eval", type=Path, required=True, help="folder of the evaluation data sets")
     arguments = parser.parse_args()
     record(arguments.checkpoint, arguments.manifests, arguments.start)
+    calibrate(arguments.checkpoint, example_scale(load(arguments.checkpoint), captions(arguments.manifests)))
     checkpoint = load(arguments.checkpoint)
     text = page(checkpoint, figures(checkpoint, arguments.eval))
     (arguments.checkpoint / "README.md").write_text(text, encoding="utf-8")
