@@ -1,0 +1,1 @@
+"""Whole collections of recordings to Parquet, on one machine or on a Ray cluster."""

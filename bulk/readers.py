@@ -1,0 +1,187 @@
+"""The reader processes from outside: each is given items, and replaced when it dies or makes no progress."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import numpy as np
+
+from bulk.item import Failure, Item
+from bulk.messages import Begin, Done, Filled, Free, FromReader, Read, Void
+from bulk.setup import ReaderSetup
+from model.windows import Samples
+
+SLOTS = 16
+SLOT_BYTES = 4 << 20
+ORDERS = 2
+"""Items that a reader has at a time: the next one is there when it has finished one."""
+MOST_DEATHS = 3
+"""Deaths in a row of readers that did nothing, before the run is given up."""
+ROOT = Path(__file__).parents[1]
+
+
+class ReadersFailed(RuntimeError):
+    """Readers cannot be started."""
+
+
+@dataclass(eq=False)
+class Slot:
+    """A piece of a recording in shared memory. The reader may fill it again once it is freed."""
+
+    process: _Process
+    number: int
+
+    def free(self) -> None:
+        self.process.send(Free(self.number))
+        self.process.slots_used -= 1
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Samples of an item: a view of its slot, with the windows of `bulk.cutting.Piece`."""
+
+    number: int
+    slot: Slot
+    at: int
+    samples: Samples
+    windows: tuple[tuple[int, int], ...]
+
+
+Event = Filling | Void | Done
+
+
+@dataclass(eq=False)
+class _Process:
+    popen: subprocess.Popen[bytes]
+    channel: Connection
+    slots: Samples
+    orders: deque[Read] = field(default_factory=deque)
+    slots_used: int = 0
+    heard: float = field(default_factory=time.monotonic)
+    useful: bool = False
+
+    def send(self, message: object) -> None:
+        with contextlib.suppress(OSError):  # it has died, which the next wait notices
+            self.channel.send(message)
+
+
+class Readers:
+    """`count` processes. Not thread-safe."""
+
+    def __init__(self, count: int, setup: ReaderSetup) -> None:
+        self._setup = setup
+        self.window = setup.window
+        self._slot_samples = max(setup.window, SLOT_BYTES // 4)
+        self._deaths = 0
+        self._again: deque[Read] = deque()
+        self._processes = [self._start() for _ in range(count)]
+
+    def _start(self) -> _Process:
+        ours, theirs = socket.socketpair()
+        # Its modules are found wherever the run was started.
+        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        size = SLOTS * self._slot_samples * 4
+        memory = os.memfd_create("anysound-bulk", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(memory, size)
+            popen = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "bulk.reader", str(theirs.fileno()), str(memory)],
+                pass_fds=(theirs.fileno(), memory),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+            )
+            slots = np.frombuffer(mmap.mmap(memory, size), np.float32).reshape(SLOTS, self._slot_samples)
+        finally:
+            theirs.close()
+            os.close(memory)
+        process = _Process(popen, Connection(ours.detach()), slots)
+        process.send(Begin(self._setup, SLOTS, self._slot_samples))
+        return process
+
+    @property
+    def room(self) -> int:
+        """How many items can be given now."""
+        return max(0, sum(ORDERS - len(each.orders) for each in self._processes) - len(self._again))
+
+    def give(self, number: int, item: Item) -> None:
+        self._order(Read(number, item))
+
+    def _order(self, order: Read) -> None:
+        process = min(self._processes, key=lambda each: len(each.orders))
+        if not process.orders:
+            process.heard = time.monotonic()
+        process.orders.append(order)
+        process.send(order)
+
+    def events(self, also: Sequence[int], timeout: float) -> Iterator[Event]:
+        """What readers have sent since the last call. Waits for it, or until a descriptor of `also` is readable.
+
+        Raises ReadersFailed.
+        """
+        channels = {each.channel: each for each in self._processes}
+        for ready in wait([*channels, *also], timeout):
+            if isinstance(ready, Connection):
+                yield from self._heard(channels[ready])
+        now = time.monotonic()
+        for process in self._processes:
+            stuck = process.orders and process.slots_used < SLOTS and now - process.heard > self._setup.idle_s
+            if stuck:
+                process.popen.kill()
+                detail = f"Reading made no progress for {self._setup.idle_s:g} s."
+                yield from self._replace(process, Failure("timeout", detail))
+        while self._again and any(len(each.orders) < ORDERS for each in self._processes):
+            self._order(self._again.popleft())
+
+    def _heard(self, process: _Process) -> Iterator[Event]:
+        try:
+            while process.channel.poll():
+                message: FromReader = process.channel.recv()
+                process.heard = time.monotonic()
+                process.useful, self._deaths = True, 0
+                if isinstance(message, Filled):
+                    process.slots_used += 1
+                    slot = Slot(process, message.slot)
+                    samples = process.slots[message.slot, : message.count]
+                    yield Filling(message.number, slot, message.at, samples, message.windows)
+                    continue
+                if isinstance(message, Done):
+                    process.orders.popleft()
+                yield message
+        except (EOFError, OSError):
+            status = process.popen.wait()
+            how = signal.Signals(-status).name if status < 0 else f"status {status}"
+            yield from self._replace(process, Failure("crashed", f"The reader process ended with {how}."))
+
+    def _replace(self, process: _Process, failure: Failure) -> Iterator[Event]:
+        """The item that the process was reading has failed; those behind it are given to others."""
+        process.popen.wait()
+        process.channel.close()
+        self._deaths += not process.useful
+        if self._deaths >= MOST_DEATHS and not process.orders:
+            raise ReadersFailed(f"reader processes cannot be started: {failure.detail}")
+        self._processes[self._processes.index(process)] = self._start()
+        orders = process.orders
+        process.orders = deque()
+        if orders:
+            self._again.extend(list(orders)[1:])
+            yield Done(orders[0].number, None, None, failure)
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.popen.kill()
+            process.channel.close()
+        for process in self._processes:
+            process.popen.wait()
