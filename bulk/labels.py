@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.audio import AudioError, load
 from model.classify import LabelEmbeddings, LabelPrompts, clip_embedding
