@@ -14,7 +14,7 @@ import sys
 
 import typer
 
-from anysound import bench, checkpoint, classify, embed, evaluate, serve
+from anysound import bench, bulk, checkpoint, classify, embed, evaluate, serve
 from training.command import app as train_app
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ OWN_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True, "help
 
 app.command(context_settings=OWN_ARGUMENTS)(serve.serve)
 app.command(context_settings=OWN_ARGUMENTS)(bench.bench)
+app.command(context_settings=OWN_ARGUMENTS)(bulk.bulk)
 app.command()(classify.classify)
 app.command()(embed.embed)
 app.command(context_settings=OWN_ARGUMENTS)(evaluate.evaluate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from bulk.item import Item
@@ -13,9 +14,9 @@ from bulk.run import Stop
 from bulk.scoring import ScoredItem, Scorer
 from bulk.settings import ScoreSettings
 from bulk.setup import ReaderSetup
+from model.checkpoint import CheckpointError
 from model.classify import LabelEmbeddings
 from model.engine import Engine
-from model.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Local:
         return map(self._scorer, self._pipeline.run(items, stop))
 
 
-def prepare_process() -> None:
-    """What a process does before it loads a model and starts threads."""
-    keep_freed_memory()
+def local(folder: Path, device: str, plan: Plan) -> Local:
+    """Load a checkpoint and embed the labels. Raises CheckpointError, also if it is not the plan's, and LabelsError."""
+    engine = Engine(folder, device)
+    if engine.info.fingerprint != plan.settings.fingerprint:
+        raise CheckpointError(f"{folder} on this node is not the checkpoint that the run began with")
+    return Local(engine, plan, plan.labels.embed(engine))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from model.events import Event, EventFinder
 
 from bulk.item import Failure
 from bulk.pipeline import Result
 from bulk.settings import ScoreSettings
 from model.classify import LabelEmbeddings
+from model.events import Event, EventFinder
 from model.prompts import Embeddings, Label
 
 DEFAULT_THRESHOLD = 0.5

@@ -19,11 +19,13 @@ ALLOWED = {
     "training": {"model", "evaluation"},  # evaluation's zero-shot, for validation
     "evaluation": {"model"},
     "service": {"model"},
+    "bulk": {"model"},
 }
 FOREIGN = {
     "model": {"fastapi", "starlette", "redis", "zmq"},
     "training": {"fastapi", "redis"},
     "evaluation": {"fastapi", "redis"},
+    "bulk": {"fastapi", "starlette", "redis", "zmq"},
 }
 
 ROOMS = {

@@ -54,14 +54,14 @@ def test_the_image_and_the_pod_agree() -> None:
     assert exposed[1].split() == [str(port["containerPort"]) for port in container["ports"]]
 
 
-def test_the_image_can_train_and_send_traces() -> None:
+def test_the_image_can_train_run_over_collections_and_send_traces() -> None:
     """Its requirements are written by the Dockerfile's own line of Python."""
     script = re.search(r"python3 -c '(.*?)' > requirements.txt", DOCKERFILE, flags=re.DOTALL)
     assert script is not None
     command = [sys.executable, "-c", script[1].replace("\\\n", "")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {*extras["train"], *extras["traces"]} <= set(done.stdout.splitlines())
+    assert {*extras["train"], *extras["traces"], *extras["bulk"]} <= set(done.stdout.splitlines())
 
 
 def test_soundfile_uses_the_systems_library() -> None:
