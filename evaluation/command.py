@@ -14,13 +14,14 @@ from rich.table import Table
 from evaluation.calibration import calibration
 from evaluation.embeddings import TooFewRead, encode
 from evaluation.encoder import Encoder
+from evaluation.few_shot import FewShot, few_shot
 from evaluation.fine_tune import fine_tune
 from evaluation.folds import FoldError, empty
 from evaluation.open_set import open_set
 from evaluation.page import page
 from evaluation.probe import PROTOCOLS, Supervised, probe
 from evaluation.prompt_study import prompt_study
-from evaluation.report import Report, TaskReport, as_object, markdown, notes, spread, titled
+from evaluation.report import Report, TaskReport, as_object, examples_rows, markdown, notes, spread, titled
 from evaluation.retrieval import CAPTION_SETS, Retrieval, retrieval
 from evaluation.store import Store, default_folder
 from evaluation.task import LayoutError
@@ -28,6 +29,7 @@ from evaluation.tasks import NAMED, SUITES, TASKS
 from evaluation.zero_shot import zero_shot
 from model.checkpoint import DEFAULT, Checkpoint, CheckpointError, load
 from model.devices import DeviceError
+from model.examples import MAX_EXAMPLES
 from model.hub import resolve
 from model.memory import keep_freed_memory
 from model.prompts import check_template
@@ -71,6 +73,13 @@ def evaluate(
     seeds: Annotated[
         int, typer.Option(min=1, help="Training runs per probe; mean and standard deviation are reported.")
     ] = 3,
+    examples: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--examples", min=1, max=MAX_EXAMPLES, help="Also measure with K examples of each class from other folds."
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Random draws of examples; mean and spread are reported.")] = 20,
     prompts: Annotated[
         bool, typer.Option("--prompts", help="Also run the paper's prompt study: other prompt templates.")
     ] = False,
@@ -107,7 +116,8 @@ def evaluate(
                 if name in CAPTION_SETS:
                     captioned.append(measured_retrieval(checkpoint, encoder, store, name, data))
                 else:
-                    tasks.append(measured(encoder, store, name, data, template, probes or [], seeds, prompts))
+                    shots = (sorted(set(examples or ())), draws)
+                    tasks.append(measured(encoder, store, name, data, template, probes or [], seeds, shots, prompts))
             except LayoutError as error:
                 if task:
                     raise fail(str(error)) from None
@@ -171,13 +181,18 @@ def measured(
     templates: list[str] | None,
     probes: list[str],
     seeds: int,
+    examples: tuple[list[int], int],
     prompts: bool,
 ) -> TaskReport:
-    """All figures of one task that were asked for. Raises LayoutError and TooFewRead."""
+    """All figures of one task that were asked for; `examples` are their counts and the draws.
+
+    Raises LayoutError and TooFewRead.
+    """
     data_set = NAMED[name].open(*data)
     checkpoint = encoder.checkpoint
+    counts, draws = examples
     with bar(data_set.task.title) as progress:
-        encoded = encode(encoder, data_set.clips if probes else data_set.test, store, progress)
+        encoded = encode(encoder, data_set.clips if probes or counts else data_set.test, store, progress)
         result = zero_shot(checkpoint, data_set, encoded, templates)
         said = list(notes(result))
         if probes and (gaps := empty(encoded.clips, data_set.task.folds)):
@@ -195,11 +210,22 @@ def measured(
             if made.left_out and not any("byte for byte" in note for note in said):
                 said.append(f"{made.left_out:,} training clips are byte for byte test clips and were left out")
             supervised.append(made)
+        shots: tuple[FewShot, ...] = ()
+        if counts:
+            try:
+                shots = few_shot(checkpoint, data_set, encoded, counts, draws)
+            except FoldError as error:
+                said.append(f"no figure with examples: {error}")
+        if few := [f"{one.short} with {one.count}" for one in shots if one.short]:
+            said.append(f"classes with fewer clips to draw examples from, all of which were taken: {', '.join(few)}")
+        if shots and checkpoint.config.example_scale is None:
+            said.append("the checkpoint is not calibrated for examples: no figure with examples of half of the classes")
         return TaskReport(
             result,
             calibration(checkpoint, data_set, encoded),
             open_set(checkpoint, data_set, encoded),
             tuple(supervised),
+            shots,
             prompt_study(checkpoint, data_set, encoded) if prompts else None,
             tuple(said),
         )
@@ -258,8 +284,21 @@ def print_tables(report: Report) -> None:
         )
     if report.tasks:
         out.print(table)
+    for task in report.tasks:
+        if task.examples:
+            out.print(examples_table(task))
     for one in report.retrieval:
         part = f" ({one.partial})" if one.partial else ""
         for direction, figures in one.figures.items():
             values = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
             out.print(f"{one.title}{part}, {direction}: {values}", soft_wrap=True)
+
+
+def examples_table(task: TaskReport) -> Table:
+    table = Table(title=f"{titled(task.result)}, with examples", title_justify="left", box=None, pad_edge=False)
+    head, *rows = examples_rows(task.examples, task.result.metric)
+    for column in head:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evaluation import plots
 from evaluation.published import HEAR, PUBLISHED
-from evaluation.report import PROMPTS, Report, TaskReport, cited, figure, mistakes, spread
+from evaluation.report import PROMPTS, Report, TaskReport, cited, examples_rows, figure, mistakes, spread
 from evaluation.retrieval import CUT_NAMES
 from evaluation.zero_shot import THRESHOLD, Result
 
@@ -163,6 +163,12 @@ def section(task: TaskReport, first: bool) -> str:
         curves.insert(0, plots.reliability(task.calibration.softmax, "softmax"))
     pictures.append(f'<div><h3>reliability</h3><div class="side">{"".join(curves)}</div></div>')
     parts.append(f'<div class="side">{"".join(pictures)}</div>')
+    if task.examples:
+        head, *rows = examples_rows(task.examples, result.metric)
+        cells = [[escape(cell) for cell in row] for row in rows]
+        plot = plots.curve(task.examples, result.metric)
+        listed = table([escape(cell) for cell in head], cells)
+        parts.append(f'<h3>with examples</h3><div class="side"><div>{plot}</div><div>{listed}</div></div>')
     if task.open_set is not None:
         parts.append(
             f'<p class="soft">Open set, classes held out in {task.open_set.turns} turns: AUROC of none_of_these '

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from evaluation.calibration import Reliability
+from evaluation.few_shot import FewShot, Spread
 from evaluation.metrics import Confusion
 
 MAX_BARS = 40
@@ -150,3 +151,47 @@ def reliability(one: Reliability, title: str) -> str:
     turn = f'class="name" text-anchor="middle" transform="rotate(-90 12 {top + side / 2:.1f})"'
     parts.append(text(12, top + side / 2, "share right", turn))
     return svg(left + side + 16, top + side + 40, f"reliability of {title} scores", *parts)
+
+
+def curve(shots: Sequence[FewShot], metric: str) -> str:
+    """A figure against the number of examples, for all classes and for half: mean, deviation, and zero-shot's line."""
+    side, left, top = 220.0, 46.0, 26.0
+    zero = Spread(shots[0].draws[0].figure, 0.0, shots[0].draws[0].figure)
+    whole = [one.spread("figure") or zero for one in shots]
+    half = [one.spread("half") or zero for one in shots]
+    curves = {"all classes": whole}
+    if any(one.spread("half") for one in shots):
+        curves["half of the classes"] = half
+    low = max(0.0, int(20 * min(one.mean - one.deviation for each in curves.values() for one in each)) / 20)
+
+    def x(place: int) -> float:
+        return left + side * place / max(len(shots) - 1, 1)
+
+    def y(value: float) -> float:
+        return top + side * (1 - min(value, 1.0)) / max(1 - low, 1e-9)
+
+    parts = [
+        text(left, 14, f"{metric} by number of examples", 'class="title"'),
+        rect(left, top, side, side, 'class="frame"'),
+        line(left, y(zero.mean), left + side, y(zero.mean), 'class="chanceline"'),
+    ]
+    for title, spreads in curves.items():
+        dash = ' stroke-dasharray="4 3"' if title != "all classes" else ""
+        path = " ".join(f"{x(place):.1f},{y(one.mean):.1f}" for place, one in enumerate(spreads))
+        parts.append(f'<polyline class="curve" points="{path}"{dash}/>')
+        for place, one in enumerate(spreads):
+            tip = f"<title>{title}, {shots[place].count} examples: {one.mean:.3f} ± {one.deviation:.3f}</title>"
+            ends = (y(one.mean - one.deviation), y(one.mean + one.deviation))
+            parts.append(line(x(place), ends[0], x(place), ends[1], 'class="curve"'))
+            parts.append(f'<circle class="dot" cx="{x(place):.1f}" cy="{y(one.mean):.1f}" r="4">{tip}</circle>')
+    parts += [
+        text(x(place), top + side + 15, str(one.count), 'class="number" text-anchor="middle"')
+        for place, one in enumerate(shots)
+    ]
+    parts += [
+        text(left - 6, y(tick) + 4, f"{tick:.3g}", 'class="number" text-anchor="end"')
+        for tick in (low, (1 + low) / 2, 1.0)
+    ]
+    words = "examples of each class (dashed: of half of the classes)"
+    parts.append(text(left + side / 2, top + side + 32, words, 'class="name" text-anchor="middle"'))
+    return svg(left + side + 40, top + side + 40, f"{metric} by number of examples", *parts)

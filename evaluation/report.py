@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.calibration import Calibration, Reliability
+from evaluation.few_shot import FewShot, Spread
 from evaluation.open_set import OpenSet
 from evaluation.probe import Supervised
 from evaluation.published import HEAR, PUBLISHED, SOURCES
@@ -20,15 +21,25 @@ PROMPTS = (
     "a column would be choosing on the test clips."
 )
 
+EXAMPLES = (
+    "K clips of each class, drawn at random from the other folds, stand beside its name. Mean over the draws ± "
+    "standard deviation, and the least. Open set: the area under the ROC curve of `none_of_these`, and of one minus "
+    "the best sigmoid score, with examples for all classes."
+)
+
 
 @dataclass(frozen=True)
 class TaskReport:
-    """One task. `notes`: what a reader should know about the copy. `prompts`: the figure with each template."""
+    """One task. `notes`: what a reader should know about the copy. `prompts`: the figure with each template.
+
+    `examples`: the figures with so many examples of each class, zero-shot first.
+    """
 
     result: Result
     calibration: Calibration
     open_set: OpenSet | None = None
     supervised: tuple[Supervised, ...] = ()
+    examples: tuple[FewShot, ...] = ()
     prompts: dict[str, float] | None = None
     notes: tuple[str, ...] = ()
 
@@ -141,6 +152,10 @@ def task_object(task: TaskReport) -> dict[str, Any]:
             }
             for one in task.supervised
         },
+        "examples": [
+            {"count": one.count, "short": one.short, "draws": [vars(draw) for draw in one.draws]}
+            for one in task.examples
+        ],
         "open_set": None
         if task.open_set is None
         else {"auroc": task.open_set.none_of_these, "auroc_max_softmax": task.open_set.max_softmax},
@@ -196,6 +211,12 @@ def markdown(report: Report) -> str:
     ]
     if report.protocols:
         parts += ["## Supervised", supervised_table(report)]
+    shown = [task for task in report.tasks if task.examples]
+    if shown:
+        parts += ["## With examples", EXAMPLES]
+    for task in shown:
+        head, *rows = examples_rows(task.examples, task.result.metric)
+        parts += [f"### {titled(task.result)}", table(head, rows)]
     parts += ["## Scores", scores_table(report)]
     if report.retrieval:
         parts += ["## Retrieval", retrieval_table(report)]
@@ -287,6 +308,28 @@ def scores_table(report: Report) -> str:
         "AUROC of 1 - best softmax",
     )
     return table(head, rows)
+
+
+def examples_rows(shots: Sequence[FewShot], metric: str) -> list[tuple[str, ...]]:
+    """A head, and a row for each number of examples."""
+    columns = {
+        f"{metric}, all classes": "figure",
+        f"{metric}, half of the classes": "half",
+        "open set, none_of_these": "none_of_these",
+        "open set, sigmoid": "sigmoid",
+    }
+    present = {title: name for title, name in columns.items() if any(one.spread(name) for one in shots)}
+    rows = [
+        (str(one.count) if one.count else "zero-shot", *(spread_of(one.spread(name)) for name in present.values()))
+        for one in shots
+    ]
+    return [("examples", *present), *rows]
+
+
+def spread_of(one: Spread | None) -> str:
+    if one is None:
+        return ""
+    return f"{one.mean:.3f} ± {one.deviation:.3f} (≥ {one.least:.3f})" if one.deviation else f"{one.mean:.3f}"
 
 
 def retrieval_table(report: Report) -> str:

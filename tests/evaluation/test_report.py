@@ -30,9 +30,22 @@ def report(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     audiocaps(folder / "data/audiocaps")
     (folder / "data/esc50/ESC-50-master/audio/5-181766-A-10.wav").unlink()
     options = ["--probe", "frozen-1", "--seeds", "2", "--prompts", "--report", folder / "out", "--no-keep"]
+    options += ["--examples", "1", "--examples", "2", "--draws", "3"]
     done = CliRunner().invoke(app, [*map(str, ["--data", folder / "data", *options, "--model", tiny_folder])])
     assert done.exit_code == 0, done.output
     return folder / "out"
+
+
+def test_figures_with_examples_are_in_all_three_forms(report: Path) -> None:
+    [esc50] = [task for task in json.loads((report / "report.json").read_text())["tasks"] if task["task"] == "esc50"]
+    assert [(each["count"], len(each["draws"])) for each in esc50["examples"]] == [(0, 1), (1, 3), (2, 3)]
+    assert esc50["examples"][0]["draws"][0]["figure"] == pytest.approx(esc50["figures"]["accuracy"])
+    text = (report / "report.md").read_text()
+    assert "## With examples" in text
+    assert "not calibrated for examples" in text
+    page = (report / "report.html").read_text()
+    assert 'aria-label="accuracy by number of examples"' in page
+    assert "1 examples" in page
 
 
 def test_every_task_of_the_paper_has_its_published_figures() -> None:
