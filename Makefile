@@ -27,15 +27,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(READY_TEST): $(READY) tests/tools.sh
+$(READY_TEST): $(READY) tests/tools.sh tests/package-lock.json
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,train]'
 	tests/tools.sh $(TOOLS)
 	touch $@
 
 $(READY_DEBIAN): # real servers for the tests; tests that need an absent one are skipped with a message
-	{ command -v promtool && command -v redis-server; } >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 \
-		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends prometheus redis-server openssl; } >/dev/null \
-		|| echo "prometheus and redis-server could not be installed: some tests will be skipped"
+	{ command -v promtool && command -v redis-server && command -v chromium; } >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 \
+		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends prometheus redis-server openssl chromium; } >/dev/null \
+		|| echo "prometheus, redis-server and chromium could not be installed: some tests will be skipped"
 	touch $@
 
 serve: $(READY) ## Serve the bundled checkpoint on 127.0.0.1:8000

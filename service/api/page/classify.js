@@ -39,9 +39,9 @@ export async function classify(file, name, { hopS = null, threshold = null, sign
   }
   for (const [field, value] of Object.entries(optionFields())) form.append(field, value);
   form.append("timeline", "true");
-//EVENTS  form.append("events", "true");
-//EVENTS  if (threshold !== null) form.append("threshold", String(threshold));
-//EVENTS  if (hopS !== null) form.append("hop_s", String(hopS));
+  form.append("events", "true");
+  if (threshold !== null) form.append("threshold", String(threshold));
+  if (hopS !== null) form.append("hop_s", String(hopS));
   form.append("audio", file, name);
   const answer = await ask("v1/classify", { method: "POST", body: form, signal });
   return { ...answer.results[0], model: answer.model, warnings: answer.warnings ?? [] };

@@ -141,6 +141,7 @@ export class Recording {
     const shown = this.all ? scores : scores.filter(({ label }, place) => place < ROWS || label === draft);
     this.rows.show(shown, heardIn(scores, none));
     showVerdict(this.find(".verdict"), verdictOf(scores, none));
+    this.element.dataset.windows = timeline.length;
     this.edges = borders(timeline, this.result.duration_s);
     this.lanes = new Map(scores.map(({ label }) => [label, new Float32Array(timeline.length)]));
     timeline.forEach((window, index) => {

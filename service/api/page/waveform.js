@@ -26,7 +26,6 @@ export class Waveform {
     this.player.on("timeupdate", (seconds) => on.time(seconds));
     this.player.on("play", () => on.playing(true));
     this.player.on("pause", () => on.playing(false));
-    this.player.on("error", () => {}); // load() rejects with the same error
     this.regions.on("region-updated", (region) => on.regionMoved(region.id, region.start, region.end));
     this.regions.on("region-clicked", (region, event) => {
       event.stopPropagation();
@@ -38,7 +37,9 @@ export class Waveform {
 
   /** Decode and draw. Gives the duration in seconds; throws if the browser cannot decode the recording. */
   async load(file) {
-    await this.player.loadBlob(file);
+    const failed = new Promise((_, reject) => this.player.once("error", reject));
+    failed.catch(() => {}); // an error after loading
+    await Promise.race([this.player.loadBlob(file), failed]); // the first alone would wait forever for what cannot be played
     return this.player.getDuration();
   }
 
