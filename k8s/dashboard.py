@@ -166,6 +166,16 @@ ROWS: dict[str, list[Panel]] = {
             "More than one line: a rollout is in progress or stuck.",
         ),
     ],
+    "Streams": [
+        Panel("Open streams", "none", {"{{pod}}{{instance}}": "sum by (pod, instance) (anysound_streams{@})"}),
+        Panel(
+            "Delay of a window's scores",
+            "s",
+            {f"p{p}": quantile(p / 100, "anysound_stream_lag_seconds") for p in (50, 95, 99)},
+            "From the last sample of a window to its scores.",
+        ),
+        Panel("Dropped windows", "ops", {"all": rate("anysound_stream_windows_dropped_total")}),
+    ],
     "GPU (DCGM exporter)": [
         Panel("GPU busy", "percent", {"{{pod}} {{gpu}}": f"DCGM_FI_DEV_GPU_UTIL{{{CONTAINER}}}"}),
         Panel(

@@ -134,6 +134,11 @@ class Settings(BaseSettings):
     max_label_sets_bytes_per_key: int = Field(
         16 * MIB, ge=1, description="Maximum size of the registered label sets per API key, and of one set, in bytes."
     )
+    max_streams: int = Field(64, ge=1, description="Maximum number of open streams per API process.")
+    max_streams_per_key: int = Field(
+        16, ge=1, description="Maximum number of open streams per API key and API process."
+    )
+    stream_idle_s: float = Field(30.0, gt=0, description="Seconds without a message after which a stream is closed.")
     max_queue_seconds: float = Field(
         600.0, gt=0, description="Maximum amount of audio waiting for a worker, in seconds."
     )

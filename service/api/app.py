@@ -43,6 +43,7 @@ from service.api.rate import Buckets, Rate, SharedBuckets
 from service.api.routes.page import page_routes
 from service.api.services import Services, WorkerConnection
 from service.api.shutdown import Shutdown
+from service.api.stream.places import StreamPlaces
 from service.cache.audio_cache import AudioCache
 from service.cache.prompt_cache import PromptCache
 from service.cache.redis_client import connect
@@ -129,6 +130,7 @@ def create_app(
                 default_labels,
                 JsonBodies(),
                 shutdown,
+                StreamPlaces(settings.max_streams, settings.max_streams_per_key),
             )
             if metrics is not None:
                 await stack.enter_async_context(serve_metrics(workers, metrics, shutdown))
@@ -142,7 +144,7 @@ def create_app(
         redirect_slashes=False,  # behind TLS the redirect would lead to http://
         redoc_url=None,
     )
-    routers = (*routes.GUARDED, *routes.OPERATIONS, page_routes(settings.root_path))
+    routers = (*routes.GUARDED, *routes.OPERATIONS, *routes.STREAMS, page_routes(settings.root_path))
     for router in routers:
         app.include_router(router)
     if metrics is None:

@@ -69,6 +69,12 @@ class Connection(HttpToolsProtocol):
         self._arm(self.exchange_s + self.grace_s)
         super().on_headers_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        """From here on the connection is a WebSocket's, whose application bounds its times."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().handle_websocket_upgrade()
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words say less
         """Called for a request that cannot be parsed, or whose path and query are too long for the parser."""
         problem = invalid("the request is not valid HTTP/1.1")

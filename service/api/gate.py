@@ -48,12 +48,14 @@ class Gate:
         await self.app(scope, receive, send)
 
 
-async def admit(headers: Headers, keys: Keys, buckets: Buckets | SharedBuckets | None) -> str | None:
-    """The name of the caller, None if no key is needed.
+async def admit(
+    headers: Headers, keys: Keys, buckets: Buckets | SharedBuckets | None, other_key: bytes = b""
+) -> str | None:
+    """The name of the caller, None if no key is needed. `other_key` is a key that came elsewhere than in headers.
 
     Raises Problem for a request without a known key, or of a caller whose bucket is empty.
     """
-    caller = keys.check(headers)
+    caller = keys.check(headers, other_key)
     if caller is not None and buckets is not None:
         wait_s = await buckets.take(caller)
         stages.mark("cache")

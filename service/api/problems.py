@@ -21,6 +21,7 @@ class Code(Enum):
     STALE_LABEL_SET = ("stale_label_set", 409)
     PRECONDITION_FAILED = ("precondition_failed", 412)
     UNAUTHORIZED = ("unauthorized", 401)
+    FORBIDDEN_ORIGIN = ("forbidden_origin", 403)
     PAYLOAD_TOO_LARGE = ("payload_too_large", 413)
     AUDIO_TOO_LONG = ("audio_too_long", 413)
     UNSUPPORTED_AUDIO = ("unsupported_audio", 415)
@@ -57,12 +58,10 @@ def invalid(detail: str) -> Problem:
     return Problem(Code.INVALID_REQUEST, detail)
 
 
-def respond(problem: Problem, request_id: str, path: str = "") -> JSONResponse:
-    """The problem as a response, in the form that the clients of the route at `path` read."""
+def document(problem: Problem, request_id: str) -> dict[str, object]:
+    """The problem as the members of its document."""
     status = problem.code.status
-    if has_plain_errors(path):
-        return JSONResponse({"error": problem.detail}, status, problem.headers)
-    body: dict[str, object] = {
+    return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -70,6 +69,14 @@ def respond(problem: Problem, request_id: str, path: str = "") -> JSONResponse:
         "code": problem.code.code,
         "request_id": request_id,
     }
+
+
+def respond(problem: Problem, request_id: str, path: str = "") -> JSONResponse:
+    """The problem as a response, in the form that the clients of the route at `path` read."""
+    status = problem.code.status
+    if has_plain_errors(path):
+        return JSONResponse({"error": problem.detail}, status, problem.headers)
+    body = document(problem, request_id)
     if has_openai_errors(path):
         code = problem.code.code
         body["error"] = {"message": problem.detail, "type": code, "param": None, "code": code}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -73,16 +73,27 @@ class Classify:
     examples: SentExamples
 
 
-def build(
-    members: dict[str, Any], clips: list[Clip], settings: Settings, example_files: SentExamples | None = None
-) -> Classify:
-    """Check everything that can be checked without decoding. Raises Problem.
+@dataclass(frozen=True)
+class Labelled:
+    """What a request scores against: labels or the id of a registered set, and the examples of the labels."""
+
+    labels: tuple[Label, ...] | str
+    examples: SentExamples
+
+
+F = TypeVar("F", bound=Fields)
+
+
+def check_fields(
+    model: type[F], members: dict[str, Any], settings: Settings, example_files: SentExamples | None = None
+) -> tuple[F, Labelled]:
+    """The fields of a request and its labels, within the limits. Raises Problem.
 
     An optional field that is empty or null counts as absent. `example_files` are those of a form, by label.
     """
     listed = take_examples(members.get("labels"), settings)
     members = {name: value for name, value in members.items() if value not in ("", None)}
-    fields = validated(Fields, members)
+    fields = validated(model, members)
     if fields.template is not None:
         check_text(fields.template, "template", settings)
     labels: tuple[Label, ...] | str = fields.label_set or ""
@@ -92,11 +103,22 @@ def build(
         examples = match_examples(labels, listed, example_files or {}, settings)
     elif example_files:
         raise invalid(f"{FIELD}{next(iter(example_files))[:100]}: the examples of a label set are registered with it")
+    return fields, Labelled(labels, examples)
+
+
+def build(
+    members: dict[str, Any], clips: list[Clip], settings: Settings, example_files: SentExamples | None = None
+) -> Classify:
+    """Check everything that can be checked without decoding. Raises Problem.
+
+    `example_files` are those of a form, by label.
+    """
+    fields, labelled = check_fields(Fields, members, settings, example_files)
     if not clips:
         raise invalid("audio: no clip was sent")
     if len(clips) > settings.max_clips:
         raise invalid(f"audio: {len(clips)} clips, the limit is {settings.max_clips}")
-    return Classify(clips, labels, fields, examples)
+    return Classify(clips, labelled.labels, fields, labelled.examples)
 
 
 async def parse(request: Request, settings: Settings, json_bodies: JsonBodies) -> Classify:

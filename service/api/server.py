@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from model.memory import keep_freed_memory
 from service import lifeline
@@ -35,6 +36,8 @@ log = logging.getLogger("anysound.server")
 BEAT_S = 0.5
 SPARE_BYTES = 32 << 20
 """Freed memory that the process keeps for the next requests."""
+MESSAGE_BYTES = 1 << 20
+"""Limit on one message of a stream."""
 NOTICE_S = 5.0
 """Time that a load balancer has to notice that this process is not ready; at most half of the drain time."""
 
@@ -102,6 +105,28 @@ async def beat(heartbeat: socket.socket) -> None:
         await asyncio.sleep(BEAT_S)
 
 
+def configuration(app: ASGIApp, settings: Settings, shutdown: Shutdown) -> uvicorn.Config:
+    """Uvicorn's configuration for the application."""
+    return uvicorn.Config(
+        CloseConnections(app, shutdown),
+        http=bounded(settings.request_timeout_s),
+        ws="websockets-sansio",
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # PCM hardly shrinks, and a small message could expand to any size
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=max(1, int(settings.drain_s - notice_s(settings))),
+    )
+
+
+def notice_s(settings: Settings) -> float:
+    """How long the process keeps accepting connections after SIGTERM."""
+    return min(NOTICE_S, settings.drain_s / 2)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="anysound-api", description="Serve HTTP on a socket that is listening.")
     parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
@@ -127,18 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s", error)
         return os.EX_CONFIG
     gc.freeze()  # imported modules stay: collecting garbage among them would hold up the event loop
-    notice_s = min(NOTICE_S, settings.drain_s / 2)
-    config = uvicorn.Config(
-        CloseConnections(app, shutdown),
-        http=bounded(settings.request_timeout_s),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=2048,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=max(1, int(settings.drain_s - notice_s)),
-    )
-    server = Server(config, shutdown, notice_s)
+    config = configuration(app, settings, shutdown)
+    server = Server(config, shutdown, notice_s(settings))
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.live(socket.socket(fileno=options.listener), heartbeat))
     return 0

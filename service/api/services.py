@@ -15,6 +15,7 @@ from service.api.label_sets.label_set import LabelSet
 from service.api.label_sets.registry import LabelSets
 from service.api.rate import Buckets, SharedBuckets
 from service.api.shutdown import Shutdown
+from service.api.stream.places import StreamPlaces
 from service.decoding.pool import DecodePool
 from service.ipc.embedding import Embedder
 from service.ipc.stats import WorkerStats
@@ -49,6 +50,7 @@ class Services:
     default_labels: LabelSet
     json_bodies: JsonBodies
     shutdown: Shutdown
+    stream_places: StreamPlaces
 
 
 async def services_of(connection: HTTPConnection) -> Services:

@@ -57,6 +57,20 @@ CACHE_REQUESTS = Counter(
 DECODE_FAILURES = Counter(
     "anysound_decode_failures_total", "Clips that could not be decoded.", ("reason",), registry=REGISTRY
 )
+STREAMS = Gauge(
+    "anysound_streams", "Streams of live audio that are open.", registry=REGISTRY, multiprocess_mode="livesum"
+)
+STREAM_DROPPED = Counter(
+    "anysound_stream_windows_dropped_total",
+    "Windows of streams that were not scored, since the stream fell behind.",
+    registry=REGISTRY,
+)
+STREAM_LAG = Histogram(
+    "anysound_stream_lag_seconds",
+    "Time from the last sample of a stream's window to the window's scores.",
+    buckets=BUCKETS,
+    registry=REGISTRY,
+)
 
 
 def exposition(*collectors: Collector) -> bytes:

@@ -137,7 +137,7 @@ class SpectralEmbedder:
         fingerprint: str | None = None,
     ) -> Embedded:
         assert fingerprint in (None, self.info.fingerprint)
-        assert reservation is not None, "room is to be reserved before decoding"
+        assert reservation is not None or len(windows) == 1, "room is to be reserved before decoding"
         self.windows += len(windows)
         self.priorities.append(priority)
         self.deadlines.append(deadline)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from service.api.labels import ExampleIn, LabelIn
-from service.api.routes import classify, embeddings, hugging_face, label_sets, model, probes
+from service.api.routes import classify, embeddings, hugging_face, label_sets, model, probes, stream
 
 GUARDED = (classify.router, embeddings.router, label_sets.router, model.router, hugging_face.router)
 OPERATIONS = (probes.router,)
+STREAMS = (stream.router,)
+"""WebSocket routes, which check keys and rates themselves: the key may be in the first message."""
 MODELS = (ExampleIn, LabelIn, embeddings.EmbeddingsIn, label_sets.LabelSetIn)
 """Models that the documentation of operations refers to."""
