@@ -35,6 +35,9 @@ NAMES = {
     "anysound_workers_odd": set(),
     "anysound_model_info": {"name", "fingerprint", "device", "dtype"},
     "anysound_ready": set(),
+    "anysound_streams": set(),
+    "anysound_stream_lag_seconds": set(),
+    "anysound_stream_windows_dropped": set(),
 }
 """The design's; counters without their `_total`."""
 

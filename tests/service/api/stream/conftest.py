@@ -42,7 +42,8 @@ class Service:
 
     def connect(self, path: str = "/v1/stream", **options: Any) -> ClientConnection:
         client = connect(self.url + path, compression=None, **options)
-        return self._clients.enter_context(client)
+        self._clients.enter_context(client)
+        return client
 
     def open(self, headers: dict[str, str] | None = None, **fields: Any) -> tuple[ClientConnection, dict[str, Any]]:
         client = self.connect(additional_headers=headers)
