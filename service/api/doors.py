@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 HUGGING_FACE = ("/", "/hf")
-OPENAI = re.compile(r"/v1/(embeddings|models)(/.*)?")
-INFERENCE_PROTOCOL = re.compile(r"/v2(/.*)?")
+OPENAI = re.compile(r"/v1/(embeddings|models)(/.*)?", re.DOTALL)
+INFERENCE_PROTOCOL = re.compile(r"/v2(/.*)?", re.DOTALL)
 HEALTH = re.compile(r"/v2/(health/(live|ready)|models/.+/ready)")
 CLASSIFY = re.compile(r"/|/hf|/v1/classify|/v2/models/.+/infer")
 

@@ -47,7 +47,10 @@ class JsonBodies:
         if media_type(request.headers.get("content-type", "")) != JSON:
             raise invalid("the body of this request is JSON, with `Content-Type: application/json`")
         chunks = [chunk async for chunk in request.stream()]
-        size = sum(map(len, chunks))
+        return await self.parse(chunks, sum(map(len, chunks)), build)
+
+    async def parse(self, chunks: list[bytes], size: int, build: Callable[[dict[str, Any]], T]) -> T:
+        """The same for JSON that has been received. `size` is how much `build` reads, in bytes."""
         if size <= BRIEF_BYTES:
             return build(parse_object(chunks))
         async with self._turn:

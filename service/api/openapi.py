@@ -298,3 +298,26 @@ HUGGING_FACE: dict[str, Any] = {
         }
     },
 }
+INFER: dict[str, Any] = {
+    "description": (
+        "Inputs `audio` BYTES [n] and `labels` BYTES [m], output `scores` FP32 [n, m]; `similarity` and `labels` if "
+        "they are asked for. In JSON, recordings are base64. In the binary form, Inference-Header-Content-Length is "
+        "the length of the JSON, and the raw tensors follow it."
+    ),
+    "parameters": [
+        {"name": "Inference-Header-Content-Length", "in": "header", "schema": {"type": "integer", "minimum": 0}}
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": REF.format(model="InferIn")}},
+            "application/octet-stream": RECORDING,
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "Scores in the order of the labels.",
+            "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": RECORDING},
+        }
+    },
+}
