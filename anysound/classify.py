@@ -10,6 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from anysound.console import err, fail, out, print_line, report_failure
+from anysound.labels import embedded, given_labels
 from anysound.options import ModelOption, open_checkpoint, recording, utf8
 
 if TYPE_CHECKING:
@@ -20,7 +21,17 @@ def classify(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Recordings in any format; - is standard input.")
     ],
-    label: Annotated[list[str], typer.Option("--label", "-l", help="A label. Repeat the option for each label.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", help="A label. Repeat the option for each label.")
+    ] = None,
+    labels_file: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Labels, one per line, or a label set in JSON."),
+    ] = None,
+    label_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder for each label, with recordings of its sound as examples."),
+    ] = None,
     template: Annotated[str | None, typer.Option(help="Prompt with one {label}. Default: the checkpoint's.")] = None,
     activation: Annotated[str, typer.Option(help="softmax: scores sum to 1. sigmoid: independent scores.")] = "softmax",
     top_k: Annotated[int | None, typer.Option(min=1, help="Number of scores per file. Default: all.")] = None,
@@ -30,27 +41,23 @@ def classify(
 ) -> None:
     """Score recordings against labels. The exit status is 1 if a file could not be read."""
     from model.audio import AudioError
-    from model.classify import LabelPrompts, clip_embedding, ranked
-    from model.embed import clip_windows, embed_prompts, embed_windows
-    from model.prompts import Label, check_template
+    from model.classify import clip_embedding, ranked
+    from model.embed import clip_windows, embed_windows
+    from model.prompts import check_template
 
-    label = [utf8(name, "a label") for name in label]
+    given = given_labels(label or (), labels_file, label_dir)
+    names = given.names
     template = None if template is None else utf8(template, "the template")
-    kind = checked_activation(activation, label, none_of_these)
+    kind = checked_activation(activation, names, none_of_these)
     if sum(str(file) == "-" for file in files) > 1:
         raise fail("standard input can be read once only")
     checkpoint = open_checkpoint(model)
+    template = template or given.template or checkpoint.config.prompts.template
     try:
-        check_template(template or checkpoint.config.prompts.template)
+        check_template(template)
     except ValueError as error:
         raise fail(str(error)) from None
-    prompts = LabelPrompts(
-        tuple(map(Label, label)),
-        template or checkpoint.config.prompts.template,
-        checkpoint.config.prompts.background,
-    )
-    texts = prompts.prompts
-    labels = prompts.assemble(dict(zip(texts, embed_prompts(checkpoint, texts), strict=True)))
+    labels = embedded(checkpoint, given, template)
     failed = False
     with Progress(console=err, transient=True, disable=len(files) < 2 or not err.is_terminal) as progress:
         for file in progress.track(files, description="classifying"):
@@ -62,7 +69,7 @@ def classify(
                 continue
             audio = clip_embedding(embed_windows(checkpoint, windows))
             scores = labels.score(audio, checkpoint.logit_scale, kind, none_of_these)
-            rows = ranked(label, scores.score, scores.similarity, top_k)
+            rows = ranked(names, scores.score, scores.similarity, top_k)
             none = None if scores.none_of_these is None else float(scores.none_of_these)
             if as_json:
                 print_json(file, rows, none)

@@ -7,10 +7,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from typer.testing import Result
 
-from tests.anysound.command import run, shell
+from tests.anysound.command import ROOT, run, shell
 
 
 def classify(model: Path, *arguments: object) -> Result:
@@ -150,3 +152,65 @@ def test_a_wildcard_of_no_files_and_a_directory_are_named(tiny_folder: Path, tmp
     result = classify(tiny_folder, tmp_path / "*.wav", tmp_path, "-l", "dog", "-l", "rain")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [f"{tmp_path}/*.wav: no file matches", f"{tmp_path}: Is a directory"]
+
+
+# Labels with examples, and labels from a file
+
+
+@pytest.fixture
+def label_dir(tmp_path: Path) -> Path:
+    """Folders of beeps and of noise."""
+    rng = np.random.default_rng(0)
+    for name in ("pump 3", "hiss"):
+        (tmp_path / "labels" / name).mkdir(parents=True)
+    for number in range(3):
+        beep = np.sin(2 * np.pi * (900 + 50 * number) * np.arange(16_000) / 16_000)
+        soundfile.write(tmp_path / f"labels/pump 3/{number}.wav", 0.4 * beep, 16_000)
+        soundfile.write(tmp_path / f"labels/hiss/{number}.wav", 0.1 * rng.standard_normal(16_000), 16_000)
+    return tmp_path / "labels"
+
+
+def test_a_folder_for_each_label_teaches_it_beside_labels_of_words(label_dir: Path, tmp_path: Path) -> None:
+    for name in ("pump 3", "hiss"):
+        (label_dir / name / "2.wav").rename(tmp_path / f"{name}.wav")
+    files = [tmp_path / "pump 3.wav", tmp_path / "hiss.wav", ROOT / "examples/crow.flac"]
+    result = run("classify", *files, "--label-dir", label_dir, "--label", "crow", "--json")
+    assert result.exit_code == 0, result.output
+    best = [json.loads(line)["scores"][0]["label"] for line in result.stdout.splitlines()]
+    assert best == ["pump 3", "hiss", "crow"]
+
+
+def test_only_some_labels_with_examples_need_a_calibrated_checkpoint(
+    tiny_folder: Path, recording: Path, label_dir: Path
+) -> None:
+    result = classify(tiny_folder, recording, "--label-dir", label_dir, "--label", "dog")
+    assert result.exit_code == 2
+    assert "anysound checkpoint calibrate" in result.stderr
+    assert classify(tiny_folder, recording, "--label-dir", label_dir).exit_code == 0
+
+
+def test_a_label_dir_that_cannot_be_used_says_why(tiny_folder: Path, recording: Path, label_dir: Path) -> None:
+    def complaint(folder: Path, *more: str) -> str:
+        result = classify(tiny_folder, recording, "--label-dir", folder, *more)
+        assert result.exit_code == 2
+        return result.stderr
+
+    assert "is not a folder" in complaint(recording)
+    assert "given twice" in complaint(label_dir, "--label", "hiss")
+    (label_dir / "hiss" / "0.wav").write_text("this is text")
+    assert "label 'hiss': " in complaint(label_dir)
+    for number in range(33):
+        (label_dir / "hiss" / f"{number}.wav").touch()
+    assert "33 recordings, the limit is 32" in complaint(label_dir)
+    (label_dir / "nothing").mkdir()
+    for number in range(33):
+        (label_dir / "hiss" / f"{number}.wav").unlink()
+    assert "has no recording" in complaint(label_dir)
+
+
+@pytest.mark.parametrize("text", ["# mine\ndog\nrain\n", '{"labels": ["dog", {"name": "rain", "prompts": ["rain"]}]}'])
+def test_labels_come_from_a_file(tiny_folder: Path, recording: Path, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "labels.json"
+    file.write_text(text)
+    result = classify(tiny_folder, recording, "--labels", file, "--json")
+    assert {score["label"] for score in json.loads(result.stdout)["scores"]} == {"dog", "rain"}
