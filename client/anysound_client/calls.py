@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from anysound_client.audio import Audio, read
-from anysound_client.labels import Labels, labels_field, labels_to_json
+from anysound_client.labels import Labels, example_files, labels_field, labels_to_json
 from anysound_client.results import Classification, Embeddings, LabelSet, LabelSetSummary, Model
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def classify(
         fields["timeline"] = "true"
     if none_of_these:
         fields["none_of_these"] = "true"
-    files = [("audio", recording) for recording in recordings(audio)]
+    files = [("audio", recording) for recording in recordings(audio)] + example_files(labels or ())
     return Call(
         "POST",
         "/v1/classify",
@@ -104,10 +104,11 @@ def _label_set(answer: httpx.Response) -> LabelSet:
 
 
 def put_label_set(id: str, labels: Labels, template: str | None, if_match: str | None) -> Call[LabelSet]:
-    body: dict[str, Any] = {"labels": labels_to_json(labels)}
-    if template is not None:
-        body["template"] = template
-    return Call("PUT", _path(id), _label_set, {"json": body}, _condition(if_match))
+    rest = {} if template is None else {"template": template}
+    content: dict[str, Any] = {"json": {"labels": labels_to_json(labels), **rest}}
+    if files := example_files(labels):
+        content = {"data": {"labels": labels_field(labels), **rest}, "files": files}
+    return Call("PUT", _path(id), _label_set, content, _condition(if_match))
 
 
 def get_label_set(id: str) -> Call[LabelSet]:

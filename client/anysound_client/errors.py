@@ -61,6 +61,12 @@ class UnknownLabelSet(ServiceError):
     code = "unknown_label_set"
 
 
+class StaleLabelSet(ServiceError):
+    """Another checkpoint embedded the examples of the label set: register it again with its examples."""
+
+    code = "stale_label_set"
+
+
 class PreconditionFailed(ServiceError):
     """The stored label set is not the version that the call names."""
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from anysound_client.audio import Audio, read
 
 
 @dataclass(frozen=True)
 class Label:
-    """A label with prompts of its own. Without prompts, its name is put into the template."""
+    """A label with prompts of its own. Without prompts, its name is put into the template.
+
+    `examples` are up to 32 recordings of the label's sound.
+    """
 
     name: str
     prompts: Sequence[str] = ()
     negative_prompts: Sequence[str] = ()
+    examples: Sequence[Audio] = ()
 
     def to_json(self) -> dict[str, object]:
-        """The label as JSON, without empty lists."""
-        return {name: value for name, value in asdict(self).items() if value}
+        """The label as JSON, without examples and empty lists."""
+        return {name: value for name, value in vars(self).items() if value and name != "examples"}
 
 
 Labels = Sequence["str | Label"]
@@ -33,3 +39,13 @@ def labels_to_json(labels: Labels) -> list[object]:
 def labels_field(labels: Labels) -> str:
     """The labels as one form field."""
     return json.dumps(labels_to_json(labels), ensure_ascii=False)
+
+
+def example_files(labels: Labels) -> list[tuple[str, tuple[str, bytes]]]:
+    """The examples of all labels as files of a form. Raises what `audio.read` raises."""
+    return [
+        (f"examples.{label.name}", read(example, position))
+        for label in labels
+        if isinstance(label, Label)
+        for position, example in enumerate(label.examples)
+    ]

@@ -149,20 +149,35 @@ def _floats(encoded: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """A registered label set. `etag` names this version, for `if_match`."""
+    """A registered label set. `etag` names this version, for `if_match`.
+
+    `examples` is how many examples each label has; `fingerprint` is of the checkpoint that embedded them, and only that
+    one can use them.
+    """
 
     id: str
     labels: tuple[Label, ...]
     template: str | None
     storage: str
     etag: str
+    examples: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: str | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], etag: str) -> LabelSet:
         labels = [
             Label(each["name"], tuple(each["prompts"]), tuple(each["negative_prompts"])) for each in data["labels"]
         ]
-        return cls(data["id"], tuple(labels), data["template"], data["storage"], etag)
+        examples = data.get("examples", {})
+        return cls(
+            data["id"],
+            tuple(labels),
+            data["template"],
+            data["storage"],
+            etag,
+            examples.get("counts", {}),
+            examples.get("fingerprint"),
+        )
 
 
 @dataclass(frozen=True)

@@ -60,13 +60,19 @@ def match_examples(
     """Examples by label, from those `listed` in JSON by position and the `files` of a form by name. Raises Problem."""
     matched = {labels[position].name: clips for position, clips in listed.items()}
     places = {label.name: position for position, label in enumerate(labels)}
-    for name, clips in files.items():
+    for given, clips in files.items():
+        name = given if given in places else unescaped(given)
         if name not in places:
             raise invalid(f"{FIELD}{name[:100]}: no label has this name")
         matched[name] = [*matched.get(name, ()), *clips]
         check_count(len(matched[name]), f"labels.{places[name]}.examples")
     check_total(sum(map(len, matched.values())), settings)
     return matched
+
+
+def unescaped(name: str) -> str:
+    """The name of a field before a browser escaped it (HTML, section 4.10.21.8: multipart/form-data)."""
+    return name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
 
 
 def check_count(count: int, place: str) -> None:

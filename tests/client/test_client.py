@@ -120,6 +120,22 @@ def test_label_sets_are_registered_used_changed_and_removed(client: Client) -> N
         client.get_label_set("from-the-client")
 
 
+def test_a_label_learns_from_examples_in_a_request_and_in_a_set(client: Client) -> None:
+    samples, rate = soundfile.read(EXAMPLES / "burp.flac")
+    burps: list[Audio] = [EXAMPLES / "burp.flac", (EXAMPLES / "burp.flac").read_bytes(), (samples, rate)]
+    labels: list[str | Label] = ["crow", Label('number "7"', examples=burps)]
+    plain = client.classify(EXAMPLES / "burp.flac", ["crow", 'number "7"']).result
+    taught = client.classify(EXAMPLES / "burp.flac", labels).result
+    assert taught['number "7"'].similarity > plain['number "7"'].similarity + 0.05
+    made = client.put_label_set("taught", labels, template="a sound of {label}")
+    assert (made.examples, made.fingerprint) == ({'number "7"': 3}, client.model().fingerprint)
+    assert client.get_label_set("taught") == made
+    assert client.classify(EXAMPLES / "burp.flac", label_set="taught").result.best.label == 'number "7"'
+    with pytest.raises(UnsupportedAudio, match=r"labels\.1\.examples\.0 \(label 'odd'\)"):
+        client.classify(CROW, ["crow", Label("odd", examples=[b"no audio"])])
+    client.delete_label_set("taught")
+
+
 def test_embeddings_of_texts_and_recordings_share_a_space(client: Client) -> None:
     texts = client.embed_texts(["this is a sound of crow", "this is a sound of drums"]).to_numpy()
     [crow] = client.embed_audio(CROW).to_numpy()

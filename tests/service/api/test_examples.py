@@ -221,6 +221,14 @@ def test_files_for_a_label_that_is_not_there_are_refused(client: TestClient, low
     assert problem(text) == INVALID
 
 
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("name", ['the "old" pump', "Türglocke 門鈴", "a.b", "100%22"])
+def test_files_find_labels_of_any_name(name: str, client: TestClient, low: bytes, high: bytes) -> None:
+    wanted = similarities(document(client, low, labels=["low", json_label(name, [high])]))
+    as_files = client.post("/v1/classify", files=files_of(low, **{name: [high]}), data={"labels": ["low", name]})
+    assert similarities(as_files) == wanted
+
+
 def test_a_registered_set_takes_no_examples_from_a_request(client: TestClient, low: bytes) -> None:
     assert client.put("/v1/label-sets/plain", json={"labels": ["low", "high"]}).status_code in (200, 201)
     answer = client.post("/v1/classify", files=files_of(low, low=[low]), data={"label_set": "plain"})
