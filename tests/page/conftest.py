@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import listening, until_ready
+from service.api.app import create_app
+from service.settings import Settings
 from tests.page.browser import OTHER_HOST, chromium, running_browser
 from tests.page.sounds import example, write
+from tests.service.spectral import SpectralEmbedder
 
-ROOT = Path(__file__).parents[2]
 KEY = "a key of the tests"
 PATIENCE_MS = 30_000
 """Time that a condition may take on a loaded machine."""
@@ -56,7 +58,7 @@ def open_page(browser: Browser, address: str) -> Iterator[Open]:
     contexts = []
     faults: list[str] = []
 
-    def open_(at: str = address, **options: object) -> Page:
+    def open_(at: str = address, **options: Any) -> Page:
         context = browser.new_context(**{"permissions": ["microphone"], "accept_downloads": True, **options})
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
@@ -89,20 +91,22 @@ def page(open_page: Open) -> Page:
 
 @pytest.fixture(scope="package")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    folder = tmp_path_factory.mktemp("guarded")
-    keys, log = folder / "keys", folder / "log"
+    """An API process in a thread, with an embedder that is no model."""
+    keys = tmp_path_factory.mktemp("guarded") / "keys"
     keys.write_text(hashlib.sha256(KEY.encode()).hexdigest())
-    command = [sys.executable, "-m", "anysound", "serve", "--port", "0", "--root-path", "/sounds"]
-    with (
-        log.open("wb") as errors,
-        subprocess.Popen([*command, "--api-keys-file", keys], cwd=ROOT, stderr=errors) as server,
-    ):
-        try:
-            address = listening(log)
-            until_ready(address)
-            yield Guarded(f"{address}/sounds/", KEY)
-        finally:
-            server.terminate()
+    settings = Settings(root_path="/sounds", api_keys_file=keys, decode_processes=1)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, SpectralEmbedder()), port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.05)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Guarded(f"http://127.0.0.1:{port}/sounds/", KEY)
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture(scope="package")

@@ -129,6 +129,7 @@ export class Recording {
     const best = verdictOf(result.scores, result.none_of_these);
     announce(`${this.name}: ${best.text}${best.score ? `, ${percent(best.score)}` : ""}`);
     const hopS = finerHop(result);
+    this.element.dataset.settled = hopS === this.hopS;
     if (hopS !== this.hopS) {
       this.hopS = hopS;
       this.refresh();
