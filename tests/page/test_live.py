@@ -21,14 +21,15 @@ def test_what_the_microphone_hears_is_named_and_the_rest_is_greyed(page: Page) -
     page.get_by_label("Add labels").fill("raven")
     page.get_by_label("Add labels").press("Enter")
     expect(live.locator(".rows > li")).to_have_count(1)
-    page.get_by_role("button", name="Stop listening").click()
+    page.get_by_role("button", name="Stop live").click()
     expect(live).to_have_count(0)
 
 
 def test_a_blocked_microphone_is_explained(page: Page) -> None:
-    page.context.clear_permissions()
     page.evaluate(
-        "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }"
+        """() => {
+          navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", "NotAllowedError"); };
+        }"""
     )
     page.get_by_role("button", name="Listen live").click()
     expect(page.locator("#source-error")).to_contain_text("blocked")

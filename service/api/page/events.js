@@ -3,7 +3,7 @@
 import { FORMATS, save } from "./export.js";
 import { percent, trimmed } from "./numbers.js";
 
-const DEFAULT_THRESHOLD = 0.5;
+const DEFAULT_THRESHOLD = 0.8; // above the service's 0.5: what is shown unasked should be clear
 const NEW_EVENT_S = 1;
 let lastId = 0;
 

@@ -40,7 +40,7 @@ async function listen() {
     session = new Session();
     await session.start();
     button.setAttribute("aria-pressed", "true");
-    text.textContent = "Stop listening";
+    text.textContent = "Stop live";
   } catch (problem) {
     session.view.remove();
     session = null;

@@ -3,6 +3,7 @@
 import { showFault } from "./fault.js";
 import { drawLane, fitted } from "./heat_map.js";
 import { styleColour } from "./ramp.js";
+import { reveal } from "./reveal.js";
 import { Rows } from "./rows.js";
 import { heardIn, showVerdict, verdictOf } from "./verdict.js";
 
@@ -38,6 +39,7 @@ export class LiveView {
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.timer = setInterval(() => requestAnimationFrame(() => this.#draw()), calm ? CALM_FRAME_MS : FRAME_MS);
     this.#axis();
+    reveal(this.element);
   }
 
   remove() {

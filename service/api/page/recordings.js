@@ -3,6 +3,7 @@
 import { onAsked } from "./asked.js";
 import { onKey } from "./key.js";
 import { Recording } from "./recording.js";
+import { reveal } from "./reveal.js";
 
 const place = document.querySelector("#recordings");
 const empty = document.querySelector("#empty");
@@ -24,11 +25,7 @@ export async function addRecordings(files) {
   all.unshift(...added);
   place.prepend(...added.map((recording) => recording.element));
   changed();
-  const first = added[0]?.element;
-  if (first && first.getBoundingClientRect().top > innerHeight * 0.6) {
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    first.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
-  }
+  reveal(added[0]?.element);
   const waiting = [...added];
   // Decoding takes memory: a few at a time.
   await Promise.all(

@@ -61,13 +61,31 @@ export class Waveform {
     for (const event of events) {
       const region = known.get(event.id);
       known.delete(event.id);
-      const place = { start: event.start_s, end: event.end_s, content: event.label };
+      const place = { start: event.start_s, end: event.end_s, content: tag(event.label) };
       if (!region) this.regions.addRegion({ id: event.id, ...place, color: styleColour("--region"), minLength: 0.02 });
-      else if (region.start !== place.start || region.end !== place.end || region.content?.textContent !== place.content)
+      else if (region.start !== place.start || region.end !== place.end || region.content?.textContent !== event.label)
         region.setOptions(place);
     }
     for (const region of known.values()) region.remove();
   }
+}
+
+/** The text on a region. It lies in wavesurfer's shadow root, where the stylesheet does not reach. */
+function tag(label) {
+  const element = document.createElement("span");
+  element.textContent = label;
+  Object.assign(element.style, {
+    fontSize: "11px",
+    lineHeight: "14px",
+    padding: "0 4px",
+    display: "block",
+    overflow: "hidden",
+    whiteSpace: "nowrap",
+    textOverflow: "ellipsis",
+    maxWidth: "100%",
+    boxSizing: "border-box",
+  });
+  return element;
 }
 
 function colours() {
