@@ -45,6 +45,7 @@ test: $(READY_TEST) $(READY_DEBIAN) ## Run every test except the slow ones, and 
 	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term
 
 test-slow: $(READY_TEST) ## Run the tests that take minutes
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test-pipelines]'
 	$(BIN)/python -m pytest -m slow
 
 lint: $(READY_TEST) ## Run ruff and mypy
