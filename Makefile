@@ -17,7 +17,7 @@ TRAIN_START := 49d6ee0
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bench test test-slow lint format fuzz evaluate train-default manifests policy image-test clean
+.PHONY: help serve bench test test-slow test-ray lint format fuzz evaluate train-default manifests policy image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -47,6 +47,10 @@ test: $(READY_TEST) $(READY_DEBIAN) ## Run every test except the slow ones, and 
 test-slow: $(READY_TEST) ## Run the tests that take minutes
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test-pipelines]'
 	$(BIN)/python -m pytest -m slow
+
+test-ray: $(READY_TEST) ## Install Ray (600 MB) and run the tests on a cluster of two nodes
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest -m slow tests/bulk/test_cluster.py
 
 lint: $(READY_TEST) ## Run ruff and mypy
 	$(BIN)/ruff check .

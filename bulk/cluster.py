@@ -8,6 +8,7 @@ the same with and without Ray.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,6 +82,7 @@ def _scored(items: Sequence[Item], stop: Stop, make: Callable[[], Local], pool: 
         return
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it reports every step of its plan
     context.execution_options.preserve_order = True
     room = ray.cluster_resources()
     fitting = room.get("GPU", 0) / pool.gpus if pool.gpus else room.get("CPU", 1) / pool.cpus

@@ -46,7 +46,7 @@ class Cutter:
             if self.length - at >= 2 * self._capacity:
                 buffer = np.concatenate(held) if len(held) > 1 else held[0]
                 yield from self._full(buffer, at, due, ends=False)
-                start = min(due.values())
+                start = min(*due.values(), self.length - self._window)  # the last window may begin before those due
                 held, at = [buffer[start - at :]], start
         if self.length == 0:
             return

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from bulk.item import Item
 from bulk.labels import Labels
@@ -16,7 +17,7 @@ from bulk.settings import ScoreSettings
 from bulk.setup import ReaderSetup
 from model.checkpoint import CheckpointError
 from model.classify import LabelEmbeddings
-from model.engine import Engine
+from model.engine import Dtype, Engine
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Plan:
     labels: Labels
     setup: ReaderSetup
     readers: int
+    dtype: Dtype | Literal["auto"] = "auto"
 
 
 class Local:
@@ -53,7 +55,7 @@ class Local:
 
 def local(folder: Path, device: str, plan: Plan) -> Local:
     """Load a checkpoint and embed the labels. Raises CheckpointError, also if it is not the plan's, and LabelsError."""
-    engine = Engine(folder, device)
+    engine = Engine(folder, device, plan.dtype)
     if engine.info.fingerprint != plan.settings.fingerprint:
         raise CheckpointError(f"{folder} on this node is not the checkpoint that the run began with")
     return Local(engine, plan, plan.labels.embed(engine))

@@ -33,6 +33,11 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """From a reader: it has started."""
+
+
+@dataclass(frozen=True, slots=True)
 class Filled:
     """From a reader: a slot has `count` samples of an item, with the windows of `bulk.cutting.Piece`."""
 
@@ -60,4 +65,4 @@ class Done:
     failure: Failure | None
 
 
-FromReader = Filled | Void | Done
+FromReader = Ready | Filled | Void | Done

@@ -21,7 +21,7 @@ import numpy as np
 
 from bulk.cutting import Cutter, Piece
 from bulk.item import Failure, Item
-from bulk.messages import Begin, Done, Filled, Free, Read, Void
+from bulk.messages import Begin, Done, Filled, Free, Read, Ready, Void
 from bulk.reading import opened
 from bulk.web import FetchError
 from model.audio import AudioError, ChannelsCancel, Limits, Samples, load, stream
@@ -123,6 +123,7 @@ def main(channel: int, memory: int) -> None:
     mapped = mmap.mmap(memory, begin.slots * begin.slot_samples * 4)
     gc.freeze()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send(Ready())
         Reader(connection, mapped, begin).run()
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bulk.item import Failure, Item
-from bulk.messages import Begin, Done, Filled, Free, FromReader, Read, Void
+from bulk.messages import Begin, Done, Filled, Free, FromReader, Read, Ready, Void
 from bulk.setup import ReaderSetup
 from model.windows import Samples
 
@@ -28,7 +28,7 @@ SLOT_BYTES = 4 << 20
 ORDERS = 2
 """Items that a reader has at a time: the next one is there when it has finished one."""
 MOST_DEATHS = 3
-"""Deaths in a row of readers that did nothing, before the run is given up."""
+"""Readers in a row that do not start, before the run is given up."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -70,7 +70,7 @@ class _Process:
     orders: deque[Read] = field(default_factory=deque)
     slots_used: int = 0
     heard: float = field(default_factory=time.monotonic)
-    useful: bool = False
+    ready: bool = False
 
     def send(self, message: object) -> None:
         with contextlib.suppress(OSError):  # it has died, which the next wait notices
@@ -150,7 +150,9 @@ class Readers:
             while process.channel.poll():
                 message: FromReader = process.channel.recv()
                 process.heard = time.monotonic()
-                process.useful, self._deaths = True, 0
+                if isinstance(message, Ready):
+                    process.ready, self._deaths = True, 0
+                    continue
                 if isinstance(message, Filled):
                     process.slots_used += 1
                     slot = Slot(process, message.slot)
@@ -166,18 +168,22 @@ class Readers:
             yield from self._replace(process, Failure("crashed", f"The reader process ended with {how}."))
 
     def _replace(self, process: _Process, failure: Failure) -> Iterator[Event]:
-        """The item that the process was reading has failed; those behind it are given to others."""
+        """The item that the process was reading has failed; those behind it are given to others.
+
+        Raises ReadersFailed where it is not the item's fault.
+        """
         process.popen.wait()
         process.channel.close()
-        self._deaths += not process.useful
-        if self._deaths >= MOST_DEATHS and not process.orders:
-            raise ReadersFailed(f"reader processes cannot be started: {failure.detail}")
+        orders = deque(process.orders)
+        if not process.ready:
+            self._deaths += 1
+            if self._deaths >= MOST_DEATHS:
+                raise ReadersFailed(f"reader processes cannot be started: {failure.detail}")
+        elif orders:
+            yield Done(orders.popleft().number, None, None, failure)
+        self._again.extend(orders)
+        process.orders.clear()
         self._processes[self._processes.index(process)] = self._start()
-        orders = process.orders
-        process.orders = deque()
-        if orders:
-            self._again.extend(list(orders)[1:])
-            yield Done(orders[0].number, None, None, failure)
 
     def stop(self) -> None:
         for process in self._processes:

@@ -40,8 +40,6 @@ def run(
     score: Score,
     folder: RunFolder,
     console: Console,
-    part_items: int = PART_ITEMS,
-    part_s: float = PART_S,
 ) -> Finished:
     """Score the items that have no row in `folder`. SIGINT and SIGTERM end it once what was begun is written.
 
@@ -56,7 +54,7 @@ def run(
             for scored in score(todo, stop):
                 waiting.append(scored)
                 progress.count(scored)
-                if len(waiting) >= part_items or time.monotonic() - written > part_s:
+                if len(waiting) >= PART_ITEMS or time.monotonic() - written > PART_S:
                     folder.write(waiting)
                     waiting, written = [], time.monotonic()
         finally:

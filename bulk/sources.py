@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
+import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -174,7 +175,11 @@ def _listed(path: Path) -> Iterator[str]:
     elif suffix == ".parquet":
         yield from _parquet(path)
     elif suffix in (".csv", ".tsv"):
-        for number, row in csv_rows(path, ()):
+        header = next((line for line in read_text(path).splitlines() if line.strip()), "")
+        found = [column for column in COLUMNS if re.search(rf"(^|[,;\t\" ]){column}([,;\t\" ]|$)", header)]
+        if not found:
+            raise TableError(f"{path}: none of the columns {', '.join(COLUMNS)}")
+        for number, row in csv_rows(path, found[:1]):
             yield _named(path, number, row)
     else:
         for number, row in json_rows(path):

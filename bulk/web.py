@@ -42,14 +42,15 @@ def fetch(address: str, limits: WebLimits) -> Iterator[bytes]:
             with closing(_connect(url, limits, end)) as connection:
                 target = f"{url.path or '/'}{f'?{url.query}' if url.query else ''}"
                 connection.request("GET", target, headers={"User-Agent": AGENT, "Accept-Encoding": "identity"})
-                answer = connection.getresponse()
-                if answer.status in REDIRECTS and (location := answer.getheader("Location")):
-                    address = urljoin(address, location)
-                    continue
-                if answer.status != 200:
-                    raise FetchError(f"status_{answer.status}", f"The server answers {answer.status}.")
-                yield from _body(connection, answer, limits, end)
-                return
+                sock = connection.sock  # which the answer takes over if its length is not stated
+                with closing(connection.getresponse()) as answer:
+                    if answer.status in REDIRECTS and (location := answer.getheader("Location")):
+                        address = urljoin(address, location)
+                        continue
+                    if answer.status != 200:
+                        raise FetchError(f"status_{answer.status}", f"The server answers {answer.status}.")
+                    yield from _body(sock, answer, limits, end)
+                    return
         except TimeoutError:
             raise FetchError("fetch_timeout", f"The fetch took more than {limits.seconds:g} s.") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -123,19 +124,14 @@ def _left(end: float) -> float:
     return left
 
 
-def _body(
-    connection: http.client.HTTPConnection, answer: http.client.HTTPResponse, limits: WebLimits, end: float
-) -> Iterator[bytes]:
+def _body(sock: socket.socket, answer: http.client.HTTPResponse, limits: WebLimits, end: float) -> Iterator[bytes]:
     claimed = answer.getheader("Content-Length", "")
     too_large = FetchError("too_large", f"The file has more than {limits.max_bytes:,} bytes.")
     if claimed.isdecimal() and int(claimed) > limits.max_bytes:
         raise too_large
     read = 0
     while True:
-        if connection.sock is not None:
-            connection.sock.settimeout(_left(end))
-        else:
-            _left(end)
+        sock.settimeout(_left(end))
         block = answer.read1(BLOCK_BYTES)
         if not block:
             break
