@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,3 +66,52 @@ def slice_windows(windows: Samples, starts: Starts, wanted: Starts) -> Samples:
             sliced[row, filled : filled + count] = windows[source, offset : offset + count]
             filled += count
     return sliced
+
+
+@dataclass(frozen=True)
+class StreamWindow:
+    """A window [samples], and the part of the stream that it holds, in samples."""
+
+    samples: Samples
+    start: int
+    end: int
+
+
+class WindowCutter:
+    """Cuts a stream of samples into the windows that `cut` gives for all of it. Holds one window of samples."""
+
+    def __init__(self, window: int, hop: int, padding: Padding) -> None:
+        self._window = window
+        self._hop = hop
+        self._padding = padding
+        self._held = np.empty(0, np.float32)
+        self._start = 0
+        self._next = 0
+
+    @property
+    def received(self) -> int:
+        """How many samples the stream has had so far."""
+        return self._start + len(self._held)
+
+    def cut(self, samples: Samples) -> Iterator[StreamWindow]:
+        """The windows that are complete with these samples [n], each made when it is asked for."""
+        for at in range(0, len(samples), self._hop):
+            self._held = np.concatenate([self._held, samples[at : at + self._hop]])
+            while self._next + self._window <= self.received:
+                first = self._next - self._start
+                yield StreamWindow(
+                    self._held[first : first + self._window].copy(), self._next, self._next + self._window
+                )
+                self._next += self._hop
+            surplus = min(self._next - self._start, len(self._held) - self._window)
+            if surplus > 0:
+                self._held = self._held[surplus:]
+                self._start += surplus
+
+    def finish(self) -> Iterator[StreamWindow]:
+        """The windows that are left at the end: the last one is aligned to it, and a short stream is padded."""
+        end = self.received
+        if 0 < end < self._window:
+            yield StreamWindow(pad(self._held, self._window, self._padding), 0, end)
+        elif end > self._window and self._next - self._hop + self._window < end:
+            yield StreamWindow(self._held[-self._window :].copy(), end - self._window, end)

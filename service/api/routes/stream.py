@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from model.audio.pcm import Pcm
 from service.api.classify import check_hop, problem_of
 from service.api.deadline import Deadline
 from service.api.gate import admit
@@ -20,7 +21,6 @@ from service.api.problems import Code, Problem, document, invalid, respond
 from service.api.services import Services, services_of
 from service.api.stream.opening import read_opening
 from service.api.stream.origin import check_origin
-from service.api.stream.pcm import WindowCutter
 from service.api.stream.session import Scoring, Session
 from service.decoding.shape import Shape
 from service.ipc.embedding import EmbeddingError, Priority
@@ -147,8 +147,8 @@ async def serve(socket: WebSocket, services: Services) -> None:
             )
             channel = SocketChannel(socket, settings.stream_idle_s)
             await channel.send(ready(shape, hop))
-            cutter = WindowCutter(fields.encoding, fields.sample_rate, shape, hop)
-            await Session(channel, services.embedder, scoring, cutter, shape, hop).run()
+            pcm = Pcm(fields.encoding, fields.sample_rate, shape.rate)
+            await Session(channel, services.embedder, scoring, pcm, shape, hop).run()
             await channel.send(b'{"type":"done"}')
         finally:
             STREAMS.dec()

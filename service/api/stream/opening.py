@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, SecretStr
 
+from model.audio.pcm import HIGHEST_RATE, LOWEST_RATE, Encoding
 from service.api.json_body import parse_object
 from service.api.request import Fields, Labelled, check_fields
 from service.settings import Settings
-
-LOWEST_RATE, HIGHEST_RATE = 4_000, 192_000
-Encoding = Literal["s16le", "f32le"]
 
 
 class StreamFields(Fields):

@@ -7,7 +7,10 @@ faster than its windows are embedded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -17,13 +20,15 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from model.audio import AudioError
+from model.audio.pcm import Pcm
 from model.classify import LabelEmbeddings
 from model.events import Event, EventFinder
+from model.windows import StreamWindow, WindowCutter
 from service.api.answer import Event as EventRow
 from service.api.answer import rows
-from service.api.problems import Code, Problem
+from service.api.problems import Code, Problem, invalid
 from service.api.request import Fields
-from service.api.stream.pcm import Window, WindowCutter
 from service.cache.stored_vectors import rounded
 from service.decoding.shape import Shape
 from service.ipc.embedding import Embedder, EmbeddingError, ModelReplaced
@@ -67,7 +72,7 @@ class Scoring:
 class Due:
     """A window that waits, and when its last sample arrived, in `time.monotonic()` seconds."""
 
-    window: Window
+    window: StreamWindow
     arrived: float
 
 
@@ -75,12 +80,13 @@ class Session:
     """Reads a channel until the stream ends, and answers each of its windows."""
 
     def __init__(
-        self, channel: Channel, embedder: Embedder, scoring: Scoring, cutter: WindowCutter, shape: Shape, hop: int
+        self, channel: Channel, embedder: Embedder, scoring: Scoring, pcm: Pcm, shape: Shape, hop: int
     ) -> None:
         self._channel = channel
         self._embedder = embedder
         self._scoring = scoring
-        self._cutter = cutter
+        self._pcm = pcm
+        self._cutter = WindowCutter(shape.window, hop, shape.padding)
         self._shape = shape
         self._hop = hop
         self._waiting: deque[Due] = deque()
@@ -107,27 +113,30 @@ class Session:
 
     async def _read_all(self) -> None:
         began = None
-        while (data := await self._channel.receive()) is not None:
-            arrived = time.monotonic()
-            began = began or arrived
-            samples = await off_loop(len(data) <= BRIEF_BYTES, self._cutter.samples, data)
-            for window in self._cutter.cut(samples):
-                await self._enqueue(Due(window, arrived), live_until=began + window.end / self._shape.rate - AHEAD_S)
-        for window in self._cutter.finish():
-            await self._enqueue(Due(window, time.monotonic()), live_until=float("inf"))
+        try:
+            while (data := await self._channel.receive()) is not None:
+                arrived = time.monotonic()
+                began = began or arrived
+                samples = await off_loop(len(data) <= BRIEF_BYTES, self._pcm.samples, data)
+                for window in self._cutter.cut(samples):
+                    live_at = began + window.end / self._shape.rate - AHEAD_S
+                    await self._enqueue(Due(window, arrived), live_at)
+            rest = self._pcm.end()
+        except AudioError as error:
+            raise invalid(f"audio: {error.detail}") from None
+        for window in itertools.chain(self._cutter.cut(rest), self._cutter.finish()):
+            await self._enqueue(Due(window, time.monotonic()), math.inf)
         async with self._changed:
             self._ended = True
             self._changed.notify_all()
 
-    async def _enqueue(self, due: Due, live_until: float) -> None:
-        """Queue a window. Before `live_until` the client is ahead of time, and can wait for room."""
+    async def _enqueue(self, due: Due, live_at: float) -> None:
+        """Queue a window. Before `live_at`, the client is ahead of time and can wait for room."""
         async with self._changed:
-            if len(self._waiting) >= WAITING_WINDOWS and time.monotonic() < live_until:
-                try:
-                    async with asyncio.timeout(None if live_until == float("inf") else live_until - time.monotonic()):
+            if len(self._waiting) >= WAITING_WINDOWS and (ahead_s := live_at - time.monotonic()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if math.isinf(ahead_s) else ahead_s):
                         await self._changed.wait_for(lambda: len(self._waiting) < WAITING_WINDOWS)
-                except TimeoutError:
-                    pass
             if len(self._waiting) >= WAITING_WINDOWS:
                 self._waiting.popleft()
                 self._drop()
@@ -162,7 +171,7 @@ class Session:
             self._changed.notify_all()
             return due
 
-    async def _embed(self, window: Window) -> Any:
+    async def _embed(self, window: StreamWindow) -> Any:
         embedded = await self._embedder.embed_audio(
             window.samples[np.newaxis],
             deadline=time.monotonic() + LONGEST_WAIT_S,
