@@ -14,7 +14,7 @@ import sys
 
 import typer
 
-from anysound import bench, bulk, checkpoint, classify, embed, evaluate, serve, tune
+from anysound import bench, bulk, checkpoint, classify, embed, evaluate, listen, serve, tune
 from training.command import app as train_app
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command(context_settings=OWN_ARGUMENTS)(bench.bench)
 app.command(context_settings=OWN_ARGUMENTS)(bulk.bulk)
 app.command()(classify.classify)
 app.command()(embed.embed)
+app.command()(listen.listen)
 app.command()(tune.tune)
 app.command(context_settings=OWN_ARGUMENTS)(evaluate.evaluate)
 app.add_typer(checkpoint.app, name="checkpoint")

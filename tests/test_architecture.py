@@ -94,7 +94,7 @@ def test_the_modules_of_a_package_import_each_other_in_no_circle(package: str) -
 
 
 def test_the_client_needs_httpx_and_nothing_else() -> None:
-    optional = {"numpy", "pandas", "tqdm"}  # imported where they are used
+    optional = {"numpy", "pandas", "tqdm", "websockets"}  # imported where they are used
     for path in (ROOT / "client").rglob("*.py"):
         found = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - optional
         assert found <= {"anysound_client", "httpx"}, path

@@ -28,6 +28,7 @@ from anysound_client.labels import Label
 from anysound_client.results import (
     Classification,
     Embeddings,
+    Event,
     Item,
     LabelSet,
     LabelSetSummary,
@@ -37,6 +38,7 @@ from anysound_client.results import (
     Window,
     to_pandas,
 )
+from anysound_client.stream import Dropped
 
 __all__ = [
     "AnysoundError",
@@ -47,7 +49,9 @@ __all__ = [
     "Client",
     "ConnectionFailed",
     "DeadlineExceeded",
+    "Dropped",
     "Embeddings",
+    "Event",
     "InternalError",
     "InvalidRequest",
     "Item",

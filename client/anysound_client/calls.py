@@ -40,6 +40,9 @@ def classify(
     timeline: bool,
     none_of_these: bool,
     priority: Priority,
+    events: bool = False,
+    threshold: float | None = None,
+    hop_s: float | None = None,
 ) -> Call[Classification]:
     """Raises ValueError unless exactly one of `labels` and `label_set` is given, and what `audio.read` raises."""
     if (labels is None) == (label_set is None):
@@ -57,6 +60,12 @@ def classify(
         fields["timeline"] = "true"
     if none_of_these:
         fields["none_of_these"] = "true"
+    if events:
+        fields["events"] = "true"
+    if threshold is not None:
+        fields["threshold"] = str(threshold)
+    if hop_s is not None:
+        fields["hop_s"] = str(hop_s)
     files = [("audio", recording) for recording in recordings(audio)] + example_files(labels or ())
     return Call(
         "POST",

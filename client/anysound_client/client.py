@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from anysound_client.errors import AnysoundError
 from anysound_client.labels import Labels
 from anysound_client.progress import tracked
 from anysound_client.results import Classification, Embeddings, Item, LabelSet, LabelSetSummary, Model
+from anysound_client.stream import Encoding, Piece, StreamMessage, opening, stream, stream_async
 
 T = TypeVar("T")
 RETRIES = 5
@@ -44,6 +45,8 @@ class Client:
         self, base_url: str, key: str | None = None, *, timeout_s: float = TIMEOUT_S, retries: int = RETRIES
     ) -> None:
         self._http = httpx.Client(**_options(base_url, key))
+        self._base_url = base_url
+        self._key = key
         self._timeout_s = timeout_s
         self._retries = retries
 
@@ -68,6 +71,9 @@ class Client:
         top_k: int | None = None,
         timeline: bool = False,
         none_of_these: bool = False,
+        events: bool = False,
+        threshold: float | None = None,
+        hop_s: float | None = None,
         priority: Priority = "interactive",
         timeout_s: float | None = None,
     ) -> Classification:
@@ -75,7 +81,20 @@ class Client:
 
         Raises AnysoundError; OSError, TypeError or ValueError for a recording or labels that cannot be sent.
         """
-        call = calls.classify(audio, labels, label_set, template, activation, top_k, timeline, none_of_these, priority)
+        call = calls.classify(
+            audio,
+            labels,
+            label_set,
+            template,
+            activation,
+            top_k,
+            timeline,
+            none_of_these,
+            priority,
+            events,
+            threshold,
+            hop_s,
+        )
         return self._send(call, timeout_s)
 
     def classify_many(
@@ -110,6 +129,44 @@ class Client:
             finally:  # the caller may have stopped early
                 for future in waiting:
                     future.cancel()
+
+    def stream(
+        self,
+        pieces: Iterable[Piece],
+        sample_rate: int,
+        labels: Labels | None = None,
+        *,
+        encoding: Encoding = "s16le",
+        label_set: str | None = None,
+        template: str | None = None,
+        activation: Activation = "softmax",
+        top_k: int | None = None,
+        none_of_these: bool = False,
+        events: bool = False,
+        threshold: float | None = None,
+        hop_s: float | None = None,
+    ) -> Iterator[StreamMessage]:
+        """Score live audio: `pieces` of mono PCM, little-endian, of any size.
+
+        Yields a Window at each hop, an Event with `events`, and Dropped where the service fell behind. Is not retried.
+        Needs the extra `stream`. Raises AnysoundError, ImportError.
+        """
+        start = opening(
+            self._base_url,
+            self._key,
+            sample_rate,
+            encoding,
+            labels,
+            label_set=label_set,
+            template=template,
+            activation=activation,
+            top_k=top_k,
+            none_of_these=none_of_these,
+            events=events,
+            threshold=threshold,
+            hop_s=hop_s,
+        )
+        return stream(start, pieces)
 
     def embed_texts(
         self, texts: Sequence[str], *, priority: Priority = "interactive", timeout_s: float | None = None
@@ -176,6 +233,8 @@ class AsyncClient:
         self, base_url: str, key: str | None = None, *, timeout_s: float = TIMEOUT_S, retries: int = RETRIES
     ) -> None:
         self._http = httpx.AsyncClient(**_options(base_url, key))
+        self._base_url = base_url
+        self._key = key
         self._timeout_s = timeout_s
         self._retries = retries
 
@@ -200,6 +259,9 @@ class AsyncClient:
         top_k: int | None = None,
         timeline: bool = False,
         none_of_these: bool = False,
+        events: bool = False,
+        threshold: float | None = None,
+        hop_s: float | None = None,
         priority: Priority = "interactive",
         timeout_s: float | None = None,
     ) -> Classification:
@@ -208,7 +270,19 @@ class AsyncClient:
         Raises AnysoundError; OSError, TypeError or ValueError for a recording or labels that cannot be sent.
         """
         describe = partial(
-            calls.classify, audio, labels, label_set, template, activation, top_k, timeline, none_of_these, priority
+            calls.classify,
+            audio,
+            labels,
+            label_set,
+            template,
+            activation,
+            top_k,
+            timeline,
+            none_of_these,
+            priority,
+            events,
+            threshold,
+            hop_s,
         )
         call = await asyncio.to_thread(describe)  # it reads files
         return await self._send(call, timeout_s)
@@ -249,6 +323,44 @@ class AsyncClient:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+    def stream(
+        self,
+        pieces: AsyncIterable[Piece],
+        sample_rate: int,
+        labels: Labels | None = None,
+        *,
+        encoding: Encoding = "s16le",
+        label_set: str | None = None,
+        template: str | None = None,
+        activation: Activation = "softmax",
+        top_k: int | None = None,
+        none_of_these: bool = False,
+        events: bool = False,
+        threshold: float | None = None,
+        hop_s: float | None = None,
+    ) -> AsyncIterator[StreamMessage]:
+        """Score live audio: `pieces` of mono PCM, little-endian, of any size.
+
+        Yields a Window at each hop, an Event with `events`, and Dropped where the service fell behind. Is not retried.
+        Needs the extra `stream`. Raises AnysoundError, ImportError.
+        """
+        start = opening(
+            self._base_url,
+            self._key,
+            sample_rate,
+            encoding,
+            labels,
+            label_set=label_set,
+            template=template,
+            activation=activation,
+            top_k=top_k,
+            none_of_these=none_of_these,
+            events=events,
+            threshold=threshold,
+            hop_s=hop_s,
+        )
+        return stream_async(start, pieces)
 
     async def embed_texts(
         self, texts: Sequence[str], *, priority: Priority = "interactive", timeout_s: float | None = None

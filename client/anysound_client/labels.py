@@ -13,17 +13,20 @@ from anysound_client.audio import Audio, read
 class Label:
     """A label with prompts of its own. Without prompts, its name is put into the template.
 
-    `examples` are up to 32 recordings of the label's sound.
+    `examples` are up to 32 recordings of the label's sound. `threshold` is the sigmoid score above which events count
+    the label as heard.
     """
 
     name: str
     prompts: Sequence[str] = ()
     negative_prompts: Sequence[str] = ()
     examples: Sequence[Audio] = ()
+    threshold: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """The label as JSON, without examples and empty lists."""
-        return {name: value for name, value in vars(self).items() if value and name != "examples"}
+        kept = {name: value for name, value in vars(self).items() if value and name != "examples"}
+        return kept if self.threshold is None else {**kept, "threshold": self.threshold}
 
 
 Labels = Sequence["str | Label"]

@@ -28,11 +28,22 @@ class Score:
 
 @dataclass(frozen=True)
 class Window:
-    """The scores of a part of the recording, best first; times in seconds."""
+    """The scores of a part of the recording, best first; times in seconds. `none_of_these` is set in streams."""
 
     start_s: float
     end_s: float
     scores: tuple[Score, ...]
+    none_of_these: float | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A stretch in which a label is heard, and its highest score there; times in seconds."""
+
+    label: str
+    start_s: float
+    end_s: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,7 @@ class Result:
     scores: tuple[Score, ...] = ()
     timeline: tuple[Window, ...] = ()
     none_of_these: float | None = None
+    events: tuple[Event, ...] = ()
     error: ServiceError | None = None
 
     @property
@@ -64,8 +76,24 @@ class Result:
     def from_json(cls, data: Mapping[str, Any]) -> Result:
         if "error" in data:
             return cls(data["name"], error=from_code(data["error"]["code"], data["error"]["detail"]))
-        windows = [Window(each["start_s"], each["end_s"], _scores(each["scores"])) for each in data.get("timeline", ())]
-        return cls(data["name"], data["duration_s"], _scores(data["scores"]), tuple(windows), data.get("none_of_these"))
+        return cls(
+            data["name"],
+            data["duration_s"],
+            _scores(data["scores"]),
+            tuple(map(window_from_json, data.get("timeline", ()))),
+            data.get("none_of_these"),
+            tuple(map(event_from_json, data.get("events", ()))),
+        )
+
+
+def window_from_json(data: Mapping[str, Any]) -> Window:
+    """A window of a timeline or of a stream."""
+    return Window(data["start_s"], data["end_s"], _scores(data["scores"]), data.get("none_of_these"))
+
+
+def event_from_json(data: Mapping[str, Any]) -> Event:
+    """An event of a recording or of a stream."""
+    return Event(data["label"], data["start_s"], data["end_s"], data["score"])
 
 
 def _scores(rows: Iterable[Mapping[str, Any]]) -> tuple[Score, ...]:
@@ -166,7 +194,10 @@ class LabelSet:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], etag: str) -> LabelSet:
         labels = [
-            Label(each["name"], tuple(each["prompts"]), tuple(each["negative_prompts"])) for each in data["labels"]
+            Label(
+                each["name"], tuple(each["prompts"]), tuple(each["negative_prompts"]), threshold=each.get("threshold")
+            )
+            for each in data["labels"]
         ]
         examples = data.get("examples", {})
         return cls(
