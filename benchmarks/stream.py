@@ -1,7 +1,8 @@
 """Live audio at real time: `python -m benchmarks.stream [--streams 8] [--hop 1] [--seconds 60]`.
 
-Each stream sends noise and recordings in pieces of 0.1 s, at 48 kHz, as a microphone does. Prints the delay of the scores
-of a window behind the audio it ends with, dropped windows, and the CPU time of the service for a second of a stream. The exit status is 1 if the p95 of the delay is above the hop + 0.3 s. Windows differ, so every one is computed.
+Each stream sends noise and recordings in pieces of 0.1 s, at 48 kHz, as a microphone does. Prints the delay of scores
+behind the audio that their window ends with, dropped windows, and the service's CPU time for a second of a stream. The
+exit status is 1 if the p95 of the delay is above the hop + 0.3 s. Windows differ, so every one is computed.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ import httpx2
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.asyncio.client import connect
 
 from tests.conftest import ROOT, listening, until_ready
 from tests.service.conftest import encoded
@@ -172,6 +174,31 @@ async def test_killing_the_worker_under_load_costs_a_503_and_no_silence(service:
             assert int(answer.headers["retry-after"]) >= 1
     [restarted] = service.processes("tests.service.faulty")
     assert restarted != worker
+
+
+async def test_killing_the_worker_costs_a_stream_windows_and_no_more(service: Service) -> None:
+    opening = {"labels": ["dog", "rain"], "hop_s": 0.25, "encoding": "s16le", "sample_rate": RATE}
+    seen: list[str] = []
+    async with connect(f"ws://127.0.0.1:{service.port}/v1/stream", compression=None) as socket:
+        await socket.send(json.dumps(opening))
+        assert json.loads(await socket.recv())["type"] == "ready"
+
+        async def speak() -> None:
+            while True:
+                await socket.send(bytes(RATE // 5))
+                await asyncio.sleep(0.1)
+
+        speaking = asyncio.create_task(speak())
+        try:
+            async with asyncio.timeout(60):
+                while seen[-2:] != ["dropped", "scores"]:
+                    seen.append(json.loads(await socket.recv())["type"])
+                    if len(seen) == 2:
+                        [worker] = service.processes("tests.service.faulty")
+                        os.kill(worker, signal.SIGKILL)
+        finally:
+            speaking.cancel()
+    assert seen[:2] == ["scores", "scores"]
 
 
 async def test_killing_an_api_process_costs_only_its_own_connections(service: Service, clip: bytes) -> None:
