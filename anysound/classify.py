@@ -81,6 +81,7 @@ def classify(
     except ValueError as error:
         raise fail(str(error)) from None
     labels = embedded(checkpoint, given, template)
+    thresholds = [threshold if each.threshold is None else each.threshold for each in given.labels]
     failed = False
     if output == "csv":
         print_csv(CSV_EVENTS if events else CSV_SCORES)
@@ -88,7 +89,7 @@ def classify(
         for file in progress.track(files, description="classifying"):
             try:
                 if events:
-                    heard: Heard | None = listen_to(recording(file), checkpoint, labels, threshold, hop)
+                    heard: Heard | None = listen_to(recording(file), checkpoint, labels, thresholds, hop)
                 else:
                     heard = None
                     windows, _ = clip_windows(recording(file), checkpoint)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.audio import ChannelsCancel, Limits, Samples, stream
+from model.audio import ChannelsCancel, Limits, Samples, Source, stream
 from model.embed import embed_windows
 from model.events import Event, EventFinder
 from model.windows import StreamWindow, WindowCutter
@@ -34,33 +34,39 @@ class Heard:
 
 
 def listen_to(
-    source: Path | bytes, checkpoint: Checkpoint, labels: LabelEmbeddings, threshold: float, hop_s: float | None
+    source: Source, checkpoint: Checkpoint, labels: LabelEmbeddings, thresholds: Sequence[float], hop_s: float | None
 ) -> Heard:
-    """The events of `labels` in a recording. Raises AudioError, OSError."""
+    """The events of `labels`, each with its threshold, in a recording. Raises AudioError, OSError."""
     channels: dict[int, int] = {}
     while True:
         try:
-            return _listen(blocks_of(source, checkpoint, channels), checkpoint, labels, threshold, hop_s)
+            return _listen(blocks_of(source, checkpoint, channels), checkpoint, labels, thresholds, hop_s)
         except ChannelsCancel as cancelled:
             channels[cancelled.part] = cancelled.channel
 
 
-def blocks_of(source: Path | bytes, checkpoint: Checkpoint, channels: dict[int, int]) -> Iterator[Samples]:
+def blocks_of(source: Source, checkpoint: Checkpoint, channels: dict[int, int]) -> Iterator[Samples]:
     """The samples of a recording in blocks, at the checkpoint's rate. Its length is not bounded."""
     limits = Limits(max_seconds=math.inf, max_decoded_bytes=1 << 62)
     rate = checkpoint.config.front_end.sample_rate
-    return stream(memoryview(source) if isinstance(source, bytes) else source, rate, limits, channels)
+    if isinstance(source, str | Path):
+        return stream(Path(source), rate, limits, channels)
+    return stream(memoryview(source), rate, limits, channels)
 
 
 def _listen(
-    blocks: Iterable[Samples], checkpoint: Checkpoint, labels: LabelEmbeddings, threshold: float, hop_s: float | None
+    blocks: Iterable[Samples],
+    checkpoint: Checkpoint,
+    labels: LabelEmbeddings,
+    thresholds: Sequence[float],
+    hop_s: float | None,
 ) -> Heard:
     front_end = checkpoint.config.front_end
     rate, window, own_hop = front_end.sample_rate, front_end.window_samples, front_end.window_hop_samples
     hop = own_hop if hop_s is None else round(hop_s * rate)
     sliding = WindowCutter(window, hop, front_end.padding)
     own = WindowCutter(window, own_hop, front_end.padding)
-    finder = EventFinder([threshold] * len(labels.positive), window / rate, hop / rate)
+    finder = EventFinder(thresholds, window / rate, hop / rate)
     events: list[Event] = []
     total = np.zeros(checkpoint.config.joint_dim)
 

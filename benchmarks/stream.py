@@ -54,7 +54,8 @@ def audio(seed: int, seconds: float) -> bytes:
             break
         samples[at : at + len(recording)] += recording * 0.5
         at += len(recording)
-    return (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
+    data: bytes = (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
+    return data
 
 
 async def stream(url: str, seed: int, seconds: float, hop_s: float) -> Heard:
