@@ -17,7 +17,7 @@ TRAIN_START := 49d6ee0
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bench test test-slow test-ray lint format fuzz evaluate train-default manifests policy image-test clean
+.PHONY: help serve bench test test-slow test-ray lint format fuzz evaluate train-default screenshots manifests policy image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -81,6 +81,9 @@ train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoi
 		--manifest debian=$(RUN)/debian --tagger $(DATA)/weights/efficientat_mn04_as.pt --start $(RUN)/start --run $(RUN)
 	$(BIN)/python -m training.bundled.card $(RUN)/checkpoint $(DATA)/train/manifest.jsonl $(DATA)/everyday/manifest.jsonl \
 		$(RUN)/debian/manifest.jsonl --start $(RUN)/start --eval $(DATA)/eval
+
+screenshots: $(READY_TEST) $(READY_DEBIAN) ## Take the pictures of the page in docs/images
+	$(BIN)/python -m tests.page.screenshots
 
 manifests: $(READY_TEST) ## Write the dashboard, and render the chart with every values file
 	$(BIN)/python k8s/dashboard.py

@@ -12,12 +12,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import soundfile
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
@@ -73,6 +74,10 @@ def typed(page: Page, file: Path) -> list[float]:
     return waits
 
 
+def keep_url(urls: list[str], request: Request) -> None:
+    urls.append(request.url)
+
+
 def visit(browser: Browser, address: str, folder: Path, console: Console) -> None:
     """Print what one visitor of the page measures."""
     table = Table("recording, s", "bytes", "letters", "p50 ms", "p95 ms", title="letter typed → bars changed")
@@ -81,8 +86,8 @@ def visit(browser: Browser, address: str, folder: Path, console: Console) -> Non
     for seconds in LENGTHS_S:
         context = browser.new_context()
         page = context.new_page()
-        requests: list[str] = []
-        page.on("request", lambda request, kept=requests: kept.append(request.url))
+        urls: list[str] = []
+        page.on("request", partial(keep_url, urls))
         page.goto(address)
         paint_ms = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
         transferred = page.evaluate(
@@ -93,9 +98,7 @@ def visit(browser: Browser, address: str, folder: Path, console: Console) -> Non
         p50, p95 = percentiles(waits, 50, 95)
         table.add_row(f"{seconds:g}", str(file.stat().st_size), str(len(waits)), f"{p50:.0f}", f"{p95:.0f}")
         own = urlsplit(address).netloc
-        elsewhere += [
-            url for url in requests if urlsplit(url).scheme.startswith("http") and urlsplit(url).netloc != own
-        ]
+        elsewhere += [url for url in urls if urlsplit(url).scheme.startswith("http") and urlsplit(url).netloc != own]
         context.close()
     console.print(table)
     console.print(f"first contentful paint {paint_ms:.0f} ms; {transferred / 1e3:.1f} kB loaded; ", end="")
