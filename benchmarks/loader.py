@@ -1,6 +1,8 @@
 """Whether the loader is the bottleneck: step time with data over step time on one batch in memory.
 
-    python -m benchmarks.loader MANIFEST
+    python -m benchmarks.loader SOURCE
+
+SOURCE is a manifest, or a folder of shards here or at a URL.
 
 Short blocks of both take turns in one process, and the order changes from round to round: a machine that is busy for a
 while slows both halves of a pair. Each round gives one ratio; their median and range are printed, with the share of the
@@ -21,9 +23,10 @@ from model.checkpoint import read_config
 from model.clap import Clap
 from model.config import BUNDLED, ClapConfig, Cnn14Config, FrontEndConfig, MobileNetConfig, TextEncoderConfig
 from model.text import Tokenizer, package_folder
-from training.data.loader import Batch, Segments, batches
+from training.data.loader import Batch, Segments, batches, shards_of
 from training.data.manifest import read_manifest
 from training.data.sampler import Batches
+from training.data.shards import read_shards
 from training.loop.accumulate import accumulate
 from training.loop.loss import ContrastiveLoss
 from training.loop.optimiser import trained
@@ -47,7 +50,7 @@ def step(model: Towers, batch: Batch, optimiser: torch.optim.Optimizer) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Step time with data over step time on synthetic data.")
-    parser.add_argument("manifest", type=Path)
+    parser.add_argument("source", help="a manifest, or a folder of shards, also at a URL such as s3://bucket/folder/")
     parser.add_argument("--encoder", choices=["cnn14", "mobilenet"], default="cnn14")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=3, help="measured steps per block")
@@ -58,8 +61,10 @@ def main() -> None:
     tokenizer = Tokenizer(package_folder(text), text.max_tokens)
     model = towers(arguments.encoder, text)
     optimiser = torch.optim.Adam(trained(model), lr=1e-5)
-    segments = Segments(read_manifest(arguments.manifest), model.clap.config.front_end, seed=0)
-    sampler = Batches(len(segments), arguments.batch, epochs=1, seed=0)
+    listed = arguments.source.endswith((".jsonl", ".csv", ".tsv"))
+    clips = read_manifest(Path(arguments.source)) if listed else read_shards(arguments.source)
+    segments = Segments(clips, model.clap.config.front_end, seed=0)
+    sampler = Batches(len(segments), arguments.batch, epochs=9, seed=0, shards=shards_of(segments))
     source = iter(batches(segments, sampler, tokenizer, arguments.workers, PREFETCH))
     held = itertools.repeat(next(source))
     # Enough steps to use up the batches read ahead, and to let the workers become idle again.

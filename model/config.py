@@ -98,7 +98,8 @@ class HtsatConfig(Frozen):
     The defaults are HTSAT-tiny's: 31 M parameters, 768-d embedding. `stage` members hold one entry per stage; each
     stage has half the patches and twice the channels of the one before. `fused` is LAION's feature fusion (Wu et al.
     2023, section 3.2). With `fuse_windows`, windows pass through the fusion, as in transformers for a single short
-    clip; without, they bypass it, as in laion_clap.
+    clip; without, they bypass it, as in laion_clap. With `fusion_s`, a window may be longer: what exceeds `fusion_s`
+    seconds is fused from the whole recording, shrunk in time, and three parts of it, as in LAION's training.
     """
 
     kind: Literal["htsat"] = "htsat"
@@ -114,9 +115,12 @@ class HtsatConfig(Frozen):
     fused: bool = False
     fuse_windows: bool = True
     fusion_squeeze: int = Field(4, ge=1)
+    fusion_s: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _stages(self) -> HtsatConfig:
+        if self.fusion_s is not None and not self.fused:
+            raise ValueError("fusion_s needs a fused model")
         if len(self.stage_depths) != len(self.stage_heads):
             raise ValueError(f"{len(self.stage_depths)} stage_depths but {len(self.stage_heads)} stage_heads")
         return self
@@ -209,11 +213,19 @@ class ClapConfig(Frozen):
     licence: str = ""
     sources: tuple[str, ...] = ()
     training: dict[str, object] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fusion(self) -> ClapConfig:
+        # Zeros at the end show how long a recording is.
+        if getattr(self.audio_encoder, "fusion_s", None) is not None and self.front_end.padding != "zero":
+            raise ValueError("audio_encoder.fusion_s needs the padding zero")
+        return self
+
     example_scale: ExampleScale | None = None
 
     @model_serializer(mode="wrap")
     def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         members: dict[str, Any] = serialize(self)
         if self.example_scale is None:
-            del members["example_scale"]  # so that the config, and its fingerprint, is the one it was before
+            members.pop("example_scale", None)  # so that the config, and its fingerprint, is the one it was before
         return members

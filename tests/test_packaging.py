@@ -19,7 +19,12 @@ SHIPPED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"][
     "only-include"
 ]
 PACKAGES = [name for name in SHIPPED if not name.endswith(".py")]
-EXTRAS = {"service": ["traces"], "training": ["train"], "bulk": ["bulk", "ray"], "benchmarks": ["bench"]}
+EXTRAS = {
+    "service": ["traces"],
+    "training": ["train", "datasets", "wandb"],
+    "bulk": ["bulk", "ray"],
+    "benchmarks": ["bench"],
+}
 """The optional dependencies that a package may import beside the required ones."""
 
 

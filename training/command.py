@@ -6,13 +6,18 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-EXTRA = ("matplotlib", "tensorboardX", "webdataset")
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from training.loop.compare import Comparison
+
+EXTRA = ("matplotlib", "tensorboardX", "webdataset", "fsspec", "braceexpand")
 """Packages that the extra `train` installs and the commands import."""
 
 app = typer.Typer(help="Train checkpoints.", no_args_is_help=True)
@@ -60,6 +65,14 @@ def run(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Option(help="Folder of the run. A stopped run in it is resumed.")],
     data: DataOption = Path(),
+    start: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint to start from: a directory, a hub id, or `bundled`. Replaces start.checkpoint."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Folder of data sets, such as ESC-50, to compare the start and the result on at the end."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or, without torchrun, cuda:N.")] = "auto",
 ) -> None:
     """Train a recipe, in one process or on every process of torchrun.
@@ -69,17 +82,70 @@ def run(
     """
     with explained():
         from model.memory import keep_freed_memory
+        from training.loop.compare import compare, open_references
         from training.loop.ranks import joined
         from training.loop.run import train
         from training.recipe import read_recipe
 
-        checked = read_recipe(recipe)
+        checked = read_recipe(recipe, data, start)
+        references = open_references(checked, reference)
         keep_freed_memory()
         with joined(device) as ranks:
             log_to_stderr(ranks.leader)
             outcome = train(checked, data, out, ranks)
+            rows = []
+            if ranks.leader and outcome.finished:
+                rows = compare(checked, data, out, outcome, references, ranks.device)
     if ranks.leader and outcome.finished:
+        if rows:
+            table = compared(rows)
+            if reference is None:
+                table.caption = "give --reference FOLDER, with a data set such as ESC-50, to see what was forgotten"
+            err.print(table)
         typer.echo(out / "best")
+
+
+@app.command()
+def doctor(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    data: DataOption = Path(),
+    start: Annotated[str | None, typer.Option(help="Checkpoint to start from; replaces start.checkpoint.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or, without torchrun, cuda:N.")] = "auto",
+) -> None:
+    """Check ranks, network, folders and data before a run; the exit status is 1 if a check fails.
+
+    Start it as the run itself: `torchrun ... -m anysound train doctor RECIPE --data DATA --out RUN`.
+    """
+    with explained():
+        from training.loop.doctor import examine
+        from training.loop.ranks import joined
+        from training.recipe import read_recipe
+
+        checked = read_recipe(recipe, data, start)
+        good = True
+        with joined(device) as ranks:
+            for finding in examine(checked, data, out, ranks):
+                good = good and finding.good
+                if ranks.leader:
+                    style = None if finding.good else "red"
+                    mark = "ok  " if finding.good else "FAIL"
+                    err.print(f"{mark} {finding.check}: {finding.detail}", style=style, soft_wrap=True)
+    if not good:
+        raise typer.Exit(1)
+
+
+def compared(rows: list[Comparison]) -> Table:
+    """The table of the figures before and after."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("task", "clips", "before", "after", "change"):
+        table.add_column(name, justify="left" if name == "task" else "right")
+    for row in rows:
+        figures = (f"{row.before:.3f}", f"{row.after:.3f}", f"{row.after - row.before:+.3f}")
+        table.add_row(row.task, str(row.clips), *figures)
+    return table
 
 
 @app.command()
@@ -89,7 +155,7 @@ def shards(
     data: DataOption = Path(),
     samples: Annotated[int, typer.Option(min=1, help="Recordings per shard.")] = 1_000,
 ) -> None:
-    """Pack recordings (as mono FLAC) and captions into WebDataset tar shards."""
+    """Pack recordings, in their own coding, and captions into WebDataset tar shards with an index."""
     log_to_stderr()
     with explained():
         from training.data.corpus import read_source

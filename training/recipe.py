@@ -11,8 +11,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 
-from model.config import ClapConfig, Frozen
+from model.checkpoint import CheckpointError, read_config
+from model.config import BUNDLED, ClapConfig, Frozen
 from model.faults import first_fault
+from model.hub import resolve
+from model.prompts import check_template
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -21,11 +24,16 @@ class RecipeError(ValueError):
     """The recipe cannot be trained; the message names the member and the cause."""
 
 
+Weight = Field(1.0, gt=0, le=100)
+"""How often each pair of a source is drawn in an epoch. The fraction is drawn anew in every epoch."""
+
+
 class Layout(Frozen):
     """A data set in its official layout. `splits`: the reader's defaults if unset."""
 
     kind: Literal["fsd50k", "clotho", "audiocaps", "macs"]
     path: Path
+    weight: float = Weight
     splits: tuple[str, ...] | None = None
     max_missing: float = Field(0.0, ge=0, lt=1)
 
@@ -35,28 +43,82 @@ class Manifest(Frozen):
 
     kind: Literal["manifest"]
     path: Path
+    weight: float = Weight
     skip_uncaptioned: bool = False
     max_missing: float = Field(0.0, ge=0, lt=1)
 
 
 class Shards(Frozen):
-    """A folder that `anysound train shards` wrote, or any WebDataset with captions in a `json` or `txt` member."""
+    """What `anysound train shards` wrote, or any WebDataset with captions in a `json` or `txt` member.
+
+    `path`: folders or tar files, here or at a URL (`s3://`, `gs://`, `https://`), or `pipe:` commands that print a tar
+    file; one or a list. Braces are expanded: `s3://bucket/shard-{000..127}.tar`.
+    """
 
     kind: Literal["shards"]
-    path: Path
+    path: str | tuple[str, ...]
+    weight: float = Weight
+
+    @property
+    def locations(self) -> tuple[str, ...]:
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def local(self) -> tuple[Path, ...]:
+        """The locations on this machine that are not several in braces."""
+        return tuple(Path(text) for text in self.locations if not any(sign in text for sign in (":", "{")))
 
 
-Source = Annotated[Layout | Manifest | Shards, Field(discriminator="kind")]
+class Labelled(Frozen):
+    """The user's own recordings: a folder for each label, a table `labels.csv`, or a manifest.
+
+    A recording with a label and no caption has one caption for each of `templates`, or for the checkpoint's template if
+    there are none. `path` may be the manifest itself.
+    """
+
+    kind: Literal["labelled"]
+    path: Path = Path()
+    weight: float = Weight
+    templates: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _templates(self) -> Labelled:
+        for template in self.templates:
+            check_template(template)
+        return self
+
+
+class HubDataset(Frozen):
+    """A data set of Hugging Face's `datasets`: a hub id, or a folder that `save_to_disk` wrote or with Parquet files.
+
+    `audio` and `captions` name columns; a column of captions holds texts or lists of texts.
+    """
+
+    kind: Literal["dataset"]
+    path: str
+    config: str | None = None
+    split: str = "train"
+    audio: str = "audio"
+    captions: tuple[str, ...] = Field(("caption",), min_length=1)
+    weight: float = Weight
+
+
+Source = Annotated[Layout | Manifest | Shards | Labelled | HubDataset, Field(discriminator="kind")]
 
 
 class Validation(Frozen):
     """The data that each epoch is validated on: loss and retrieval on held-out pairs, zero-shot figures on tasks.
 
-    `hold_out`: the share of the training recordings to hold out, chosen by their names. `data`: further recordings.
+    `hold_out`: the share of the training recordings to hold out, chosen by their names; of labelled recordings, this
+    share of each label, and all recordings of one source on the same side. `data`: further recordings. `naming`: the
+    accuracy of naming held-out recordings among their labels (or captions, without labels), as the task `held-out`.
+    `every_steps`: validate after every so many steps too; such a validation may be the best, but moves no schedule.
     """
 
     hold_out: float = Field(0.0, ge=0, lt=1)
     data: tuple[Source, ...] = ()
+    naming: bool = False
+    every_steps: int | None = Field(None, ge=1)
     tasks: tuple[str, ...] = ()
     tasks_path: Path | None = None
 
@@ -82,26 +144,40 @@ class Head(Frozen):
 
 
 class Start(Frozen):
-    """The weights to start from: PANNs' or EfficientAT's audio weights, a transformers folder, a whole checkpoint.
+    """The weights to start from: audio weights of PANNs, EfficientAT or HTS-AT, a transformers folder, a checkpoint.
 
-    `head`: initialise the projections from the class head in `audio`. `text`: a folder with a tokenizer and, unless
-    `text_weights` is false, `model.safetensors`; not needed for a text encoder that a Python package contains.
+    `checkpoint`: a checkpoint directory, a hub id, or `bundled`. A recipe without a `checkpoint` of its own takes the
+    config of this one. `head`: initialise the projections from the class head in `audio`. `text`: a folder with a
+    tokenizer and, unless `text_weights` is false, `model.safetensors`; not needed for a text encoder that a Python
+    package contains.
     """
 
     audio: Path | None = None
     head: Head | None = None
     text: Path | None = None
     text_weights: bool = True
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
 
 
 class Freeze(Frozen):
+    """What is not trained: the bases of the encoders, the text projection, the temperature.
+
+    `batch_norm`: normalise with the statistics that the model starts with, as small batches give poor ones.
+    """
+
     audio: bool = False
     text: bool = False
+    text_projection: bool = False
+    temperature: bool = False
+    batch_norm: bool = False
 
 
 class Optimiser(Frozen):
-    """`audio` and `text`: factors of the learning rate of the encoders' bases; projections and temperature have 1."""
+    """`audio` and `text`: factors of the learning rate of the encoders' bases; projections and temperature have 1.
+
+    `layer_decay`: the factor of the rate from each layer of a base to the layer before it (Clark et al. 2020, ELECTRA).
+    `decay_all`: decay norms, biases and the temperature too, as torch does by default.
+    """
 
     kind: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
@@ -109,6 +185,8 @@ class Optimiser(Frozen):
     weight_decay: float = Field(0.0, ge=0)
     audio: float = Field(1.0, gt=0)
     text: float = Field(1.0, gt=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    decay_all: bool = True
 
 
 class Plateau(Frozen):
@@ -150,8 +228,24 @@ class Saving(Frozen):
     keep: int = Field(2, ge=1)
 
 
+class WandB(Frozen):
+    """Weights & Biases, beside the files of the run: the same figures under the same names."""
+
+    project: str
+    name: str | None = None
+    mode: Literal["online", "offline"] = "online"
+
+
 class Recipe(Frozen):
-    """`batch` counts all ranks: each takes an equal share, in `accumulation` chunks."""
+    """`batch` counts all ranks: each takes an equal share, in `accumulation` chunks.
+
+    `captions`: `all` makes a pair of each caption, `drawn` one pair of a recording with a caption drawn anew in every
+    epoch. `epoch_steps`: an epoch is so many steps, in place of one pass over the data. `patience`: stop after so many
+    epochs without a better validation score. `mix`: shares of the trained weights to average with the start's at the
+    end (`training/loop/mix.py`). `ema`: the decay of a moving average of the weights, which is validated and published
+    in their place. `loss`: `softmax` is the paper's, `sigmoid` SigLIP's. `compile`: compile both encoders with
+    torch.compile, which takes minutes at the start.
+    """
 
     seed: int = Field(0, ge=0)
     data: tuple[Source, ...] = Field(min_length=1)
@@ -160,9 +254,15 @@ class Recipe(Frozen):
     checkpoint: ClapConfig
     start: Start = Start()
     freeze: Freeze = Freeze()
+    captions: Literal["all", "drawn"] = "all"
     epochs: int = Field(40, ge=1)
+    epoch_steps: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1)
+    mix: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    ema: float | None = Field(None, ge=0, lt=1)
     batch: int = Field(128, ge=2)
     accumulation: int = Field(1, ge=1)
+    loss: Literal["softmax", "sigmoid"] = "softmax"
     local_loss: bool = False
     optimiser: Optimiser = Field(Optimiser(), validation_alias=AliasChoices("optimiser", "optimizer"))
     schedule: ScheduleConfig = Plateau()
@@ -170,18 +270,32 @@ class Recipe(Frozen):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     sync_batch_norm: bool = False
     activation_checkpointing: bool = False
+    compile: bool = False
     loading: Loading = Loading()
+    wandb: WandB | None = None
     saving: Saving = Saving()
 
     @model_validator(mode="after")
     def _sizes(self) -> Recipe:
         if self.batch % self.accumulation:
             raise ValueError(f"batch {self.batch} cannot be split into {self.accumulation} equal chunks")
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("compile and activation_checkpointing exclude each other")
         if self.start.head is not None:
             self._check_head()
         if self.start.text is None and self.checkpoint.text_encoder.package is None and self.start.checkpoint is None:
             raise ValueError("start.text is needed: the folder of the text encoder's tokenizer and weights")
+        if (self.mix or self.patience) and not self.scored:
+            raise ValueError("patience and mix need a validation: tasks, naming, hold_out or data")
+        if self.mix and self.start.checkpoint is None:
+            raise ValueError("mix needs start.checkpoint, the weights to average with")
         return self
+
+    @property
+    def scored(self) -> bool:
+        """Whether an epoch has a validation score."""
+        validation = self.validation
+        return bool(validation.tasks or validation.data or validation.hold_out)
 
     def _check_head(self) -> None:
         audio, text = self.checkpoint.audio_projection, self.checkpoint.text_projection
@@ -196,16 +310,24 @@ class Recipe(Frozen):
             raise RecipeError(
                 f"a batch of {self.batch} cannot be shared equally by {world} ranks in {self.accumulation} chunks each"
             )
-        paths: dict[str, Path | None] = {f"data.{n}.path": source.path for n, source in enumerate(self.data)}
-        paths |= {f"validation.data.{n}.path": source.path for n, source in enumerate(self.validation.data)}
+        paths: dict[str, Path | None] = {}
+        for place, sources in (("data", self.data), ("validation.data", self.validation.data)):
+            for number, source in enumerate(sources):
+                if isinstance(source, HubDataset):
+                    continue  # a hub id, or a folder
+                local = source.local if isinstance(source, Shards) else (source.path,)
+                paths |= {f"{place}.{number}.path": path for path in local}
         paths["validation.tasks_path"] = self.validation.tasks_path
         for place, path in paths.items():
             if path is not None and not (data / path).exists():
                 raise RecipeError(f"{place}: there is no {data / path}")
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a YAML file. Raises RecipeError naming the first member that is unknown, missing or out of range."""
+def read_recipe(path: Path, data: Path = Path(), start: str | None = None) -> Recipe:
+    """Read a YAML file. A recipe without a `checkpoint` takes that of `start.checkpoint`, which `start` replaces.
+
+    Raises RecipeError naming the first member that is unknown, missing or out of range.
+    """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -213,7 +335,41 @@ def read_recipe(path: Path) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     try:
+        if isinstance(content, dict):
+            content = with_start(content, data, start)
         return Recipe.model_validate(content)
     except ValidationError as error:
         fault = first_fault(error)
         raise RecipeError(f"{path}: {fault.place or 'the recipe'}: {fault.message}") from None
+
+
+def with_start(content: dict[str, Any], data: Path, start: str | None) -> dict[str, Any]:
+    """A recipe's members with `start.checkpoint` replaced by `start`, and with its config where they have none.
+
+    Raises RecipeError where the checkpoint cannot be read, and pydantic's ValidationError.
+    """
+    parts = Start.model_validate(content.get("start") or {})
+    if start is not None:
+        parts = parts.model_copy(update={"checkpoint": str(Path(start).resolve()) if Path(start).exists() else start})
+        content = content | {"start": parts.model_dump(mode="json")}
+    if parts.checkpoint is None or "checkpoint" in content:
+        return content
+    return content | {"checkpoint": start_config(parts.checkpoint, data).model_dump(mode="json")}
+
+
+def start_folder(checkpoint: str, data: Path) -> Path:
+    """The directory of `start.checkpoint`, fetched if it is a hub id. Raises RecipeError."""
+    if checkpoint == "bundled":
+        return BUNDLED
+    try:
+        return data / checkpoint if (data / checkpoint).exists() else resolve(checkpoint)
+    except CheckpointError as error:
+        raise RecipeError(f"start.checkpoint: {error}") from None
+
+
+def start_config(checkpoint: str, data: Path) -> ClapConfig:
+    """The config of `start.checkpoint`. Raises RecipeError."""
+    try:
+        return read_config(start_folder(checkpoint, data))
+    except CheckpointError as error:
+        raise RecipeError(f"start.checkpoint: {error}") from None

@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from model.clap import Clap
-from model.config import ClapConfig, Cnn14Config, MobileNetConfig, ProjectionConfig
+from model.config import ClapConfig, Cnn14Config, HtsatConfig, MobileNetConfig, ProjectionConfig
 from tests.checkpoints import TINY
 from training.data.loader import Batch
 from training.loop.accumulate import accumulate, dropout_seed
-from training.loop.loss import ContrastiveLoss
+from training.loop.loss import ContrastiveLoss, SigmoidLoss
 from training.loop.ranks import Ranks
 from training.loop.towers import Towers, checkpoint_activations
+from training.recipe import Freeze
 
 PAIRS = 32
 
@@ -36,12 +37,17 @@ class Setting:
     freeze_audio: bool = False
     freeze_text: bool = False
     recompute: bool = False
+    sigmoid: bool = False
 
 
 def towers(setting: Setting) -> Towers:
     """The same weights on every call, in double precision, so that only a wrong formula makes a difference."""
     torch.manual_seed(0)
-    network = MobileNetConfig(width=0.1) if setting.encoder == "mobilenet" else Cnn14Config(embedding_dim=32, classes=7)
+    network = {
+        "mobilenet": MobileNetConfig(width=0.1),
+        "cnn14": Cnn14Config(embedding_dim=32, classes=7),
+        "htsat": HtsatConfig(width=16, stage_depths=(1, 1), stage_heads=(2, 2), image_size=64),
+    }[setting.encoder]
     projection = ProjectionConfig(kind="residual", dropout=0.5 if setting.drop else 0.0)
     front_end = TINY.front_end.model_copy(update={"hop_length": 200, "mel_bins": 32})
     config: ClapConfig = TINY.model_copy(
@@ -56,7 +62,9 @@ def towers(setting: Setting) -> Towers:
     for encoder in (clap.audio_encoder, clap.caption_encoder):
         encoder.double()
     clap.audio_encoder.base.logmel_extractor.float().register_forward_hook(lambda _module, _in, mel: mel.double())
-    made = Towers(clap, setting.freeze_audio, setting.freeze_text).train(setting.drop)
+    made = Towers(clap, Freeze(audio=setting.freeze_audio, text=setting.freeze_text), biased=setting.sigmoid).train(
+        setting.drop
+    )
     if setting.recompute:
         checkpoint_activations(made.clap)
     return made
@@ -91,7 +99,7 @@ def gradients(setting: Setting, ranks: Ranks) -> dict[str, Tensor]:
     model = DistributedDataParallel(made) if ranks.world > 1 else made
     share = PAIRS // ranks.world
     mine = part(pairs(), slice(ranks.rank * share, (ranks.rank + 1) * share))
-    loss = ContrastiveLoss(ranks, setting.local)
+    loss = SigmoidLoss(ranks) if setting.sigmoid else ContrastiveLoss(ranks, setting.local)
     value, *_ = accumulate(model, mine, loss, lambda chunk: dropout_seed(0, 0, ranks.rank, chunk), setting.chunks)
     found = {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
     found |= {name: buffer.clone() for name, buffer in made.named_buffers() if "running" in name}
@@ -112,11 +120,26 @@ def piecewise(world: int, chunks: int, setting: Setting) -> dict[str, Tensor]:
             parts.append(made(piece.windows, piece.tokens)[:2])
     whole = pairs()
     audio, text = (torch.cat(side) for side in zip(*parts, strict=True))
-    value = ContrastiveLoss()(audio, text, made.clap.logit_scale.exp(), whole.recordings, whole.captions)
+    scale = made.clap.logit_scale.exp()
+    value = (
+        whole_sigmoid_loss(audio, text, scale, made.bias.value, whole)
+        if made.bias is not None
+        else ContrastiveLoss()(audio, text, scale, whole.recordings, whole.captions)
+    )
     value.backward()
     found = {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
     found |= {name: buffer.clone() for name, buffer in made.named_buffers() if "running" in name}
     return found | {"loss": value.detach()}
+
+
+def whole_sigmoid_loss(audio: Tensor, text: Tensor, scale: Tensor, bias: Tensor, batch: Batch) -> Tensor:
+    """SigLIP's formula as it is written, over all pairs at once."""
+    sign = 2 * torch.eye(len(audio)) - 1
+    alike = batch.recordings[:, None] == batch.recordings
+    alike |= batch.captions[:, None] == batch.captions
+    counted = ~alike | torch.eye(len(audio), dtype=torch.bool)
+    terms = torch.log(torch.sigmoid(sign * (scale * audio.float() @ text.float().T + bias)))
+    return -(terms * counted).sum() / len(audio)
 
 
 def main(folder: str, settings: str) -> None:

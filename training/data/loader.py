@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,14 @@ from model.text import Tokenizer, Tokens
 from model.windows import Samples
 from training.data.manifest import Captioned
 from training.data.memory_file import AVAILABLE, MemoryFile
-from training.data.sampler import Batches, Draw, Order
+from training.data.sampler import Batches, Draw, Order, Weights
 from training.data.segments import read_segment
 from training.worker_process import follow_parent
 
 # How many recordings are tried for one place in a batch if each of them is broken.
 ATTEMPTS = 16
+# How many recordings a worker fetches from URLs at a time.
+FETCHES = 32
 
 
 @dataclass(frozen=True)
@@ -94,18 +98,33 @@ class Segments(Dataset[Any]):
     A recording that cannot be read is replaced by another, the same one in every run, so that batches are always full.
     """
 
-    def __init__(self, clips: Sequence[Captioned], front_end: FrontEndConfig, seed: int) -> None:
+    def __init__(self, clips: Sequence[Captioned], front_end: FrontEndConfig, seed: int, drawn: bool = False) -> None:
+        """Each caption makes a pair. If `drawn`, each recording makes one, and its caption is drawn in every epoch."""
         self.clips = clips
         self.front_end = front_end
         self.seed = seed
-        counts = [len(clip.captions) for clip in clips]
+        self.drawn = drawn
+        counts = [1 if drawn else len(clip.captions) for clip in clips]
         self.recording = np.repeat(np.arange(len(clips)), counts)
         self.caption = np.concatenate([np.arange(count) for count in counts])
 
     def __len__(self) -> int:
         return len(self.recording)
 
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Item]:
+        """The items of a batch. Recordings at URLs are fetched together: a store's delay is waited for once."""
+        remote = {int(self.recording[draw.pair]) for draw in draws}
+        remote = {index for index in remote if self.clips[index].url}
+        if not remote:
+            return [self[draw] for draw in draws]
+        with ThreadPoolExecutor(min(len(remote), FETCHES), "fetch") as pool:
+            fetched = {index: pool.submit(lambda clip: clip.source, self.clips[index]) for index in remote}
+            return [self._item(draw, fetched) for draw in draws]
+
     def __getitem__(self, draw: Draw) -> Item:
+        return self._item(draw, {})
+
+    def _item(self, draw: Draw, fetched: Mapping[int, Future[Path | bytes]]) -> Item:
         rng = np.random.default_rng((self.seed, draw.epoch, draw.pair))
         length = self.front_end.window_samples
         broken: dict[str, str] = {}
@@ -113,9 +132,11 @@ class Segments(Dataset[Any]):
         for _ in range(ATTEMPTS):
             index = int(self.recording[pair])
             clip = self.clips[index]
-            caption = clip.captions[self.caption[pair]]
+            number = rng.integers(len(clip.captions)) if self.drawn else self.caption[pair]
+            caption = clip.captions[number]
             try:
-                window = read_segment(clip.source, self.front_end.sample_rate, length, self.front_end.padding, rng)
+                source = fetched[index].result() if index in fetched else clip.source
+                window = read_segment(source, self.front_end.sample_rate, length, self.front_end.padding, rng)
                 return Item(window, caption, index, broken)
             except (AudioError, OSError) as error:
                 broken[clip.name] = str(error)
@@ -124,12 +145,21 @@ class Segments(Dataset[Any]):
         return Item(np.zeros(length, np.float32), caption, index, broken)
 
 
-def shards_of(clips: Sequence[Captioned]) -> Order | None:
+def shards_of(segments: Segments) -> Order | None:
     """The number of every pair's shard [pairs]; None unless all clips are in shards."""
+    clips = segments.clips
     if any(clip.size is None for clip in clips):
         return None
-    paths = {path: number for number, path in enumerate(dict.fromkeys(clip.audio for clip in clips))}
-    return np.repeat([paths[clip.audio] for clip in clips], [len(clip.captions) for clip in clips])
+    names = [clip.url or str(clip.audio) for clip in clips]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    of_clip: Order = np.array([numbers[name] for name in names])
+    return of_clip[segments.recording]
+
+
+def weights_of(segments: Segments) -> Weights | None:
+    """Every pair's weight [pairs]; None where all are 1."""
+    of_clip = np.array([clip.weight for clip in segments.clips])
+    return None if (of_clip == 1).all() else of_clip[segments.recording]
 
 
 def caption_key(caption: str) -> int:

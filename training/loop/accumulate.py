@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model.text import Tokens
 from training.data.loader import Batch
-from training.loop.loss import ContrastiveLoss
+from training.loop.loss import ContrastiveLoss, SigmoidLoss
 from training.loop.towers import Towers, unchanged_statistics
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -43,7 +43,7 @@ def chunks_of(batch: Batch, chunks: int) -> Iterator[tuple[Tensor, Tokens]]:
 def accumulate(
     towers: Towers | DistributedDataParallel,
     batch: Batch,
-    loss: ContrastiveLoss,
+    loss: ContrastiveLoss | SigmoidLoss,
     seed: Callable[[int], int],
     chunks: int = 1,
     precision: torch.dtype = torch.float32,

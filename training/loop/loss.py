@@ -1,5 +1,7 @@
 """The contrastive loss: symmetric cross-entropy over the global batch (Elizalde et al. 2022, equations 3 to 5).
 
+Beside it the pairwise sigmoid loss, which needs less memory.
+
 Gradients are exact. DDP averages gradients over ranks, so the mean of the ranks' losses must be the loss of the whole
 batch, and embeddings must be gathered with gradients; both hold for both forms below. Equation 4 of the paper lacks a
 minus sign.
@@ -12,10 +14,51 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from training.loop.ranks import Ranks
 
 ALONE = Ranks()
+
+
+BLOCK = 2_048
+"""Captions whose logits are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class SigmoidLoss:
+    """The pairwise sigmoid loss of SigLIP (Zhai et al. 2023, algorithm 1): each clip and caption is one decision.
+
+    No pair depends on another, so logits are computed in blocks [b, 2048] and again in the backward pass: memory does
+    not grow with the square of the batch. Each rank computes its own rows.
+    """
+
+    ranks: Ranks = ALONE
+
+    def __call__(self, audio: Tensor, text: Tensor, scale: Tensor, recordings: Tensor, captions: Tensor) -> Tensor:
+        """The loss, a scalar, of this rank's pairs; `scale` [2] is the logit scale and the bias.
+
+        Pairs with the same recording or the same caption are neither positives nor negatives.
+        """
+        with torch.autocast(audio.device.type, enabled=False):
+            audio, every_text = audio.float(), self.ranks.gather(text.float())
+            every_recording, every_caption = self.ranks.gather_keys(recordings), self.ranks.gather_keys(captions)
+            columns = torch.arange(len(every_text), device=audio.device)
+            own = columns[self.ranks.rank * len(audio) :][: len(audio)]
+            total = audio.new_zeros(())
+            for part in columns.split(BLOCK):
+                excluded = recordings[:, None] == every_recording[part]
+                excluded |= captions[:, None] == every_caption[part]
+                positive = own[:, None] == part
+                block = (audio, every_text[part], scale, positive, excluded & ~positive)
+                total = total + checkpoint(_block, *block, use_reentrant=False)
+            return total / len(audio)
+
+
+def _block(audio: Tensor, text: Tensor, scale: Tensor, positive: Tensor, excluded: Tensor) -> Tensor:
+    logits = scale[0] * audio @ text.T + scale[1]
+    signed = torch.where(positive, logits, -logits)
+    return -F.logsigmoid(signed).masked_fill(excluded, 0.0).sum()
 
 
 @dataclass(frozen=True)

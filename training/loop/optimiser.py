@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from training.loop.layers import depths
 from training.loop.towers import Towers
 from training.recipe import Optimiser
 
@@ -17,20 +18,27 @@ def trained(towers: Towers) -> list[nn.Parameter]:
 
 
 def make_optimiser(towers: Towers, settings: Optimiser) -> torch.optim.Optimizer:
-    """Adam or AdamW over the trained parameters; the encoders' bases are groups with multiples of the rate."""
-    bases = {
-        "audio": [p for p in towers.clap.audio_encoder.base.parameters() if p.requires_grad],
-        "text": [p for p in towers.clap.caption_encoder.base.parameters() if p.requires_grad],
-    }
-    inside = {id(parameter) for base in bases.values() for parameter in base}
-    groups: list[dict[str, Any]] = [
-        {"params": bases["audio"], "multiple": settings.audio},
-        {"params": bases["text"], "multiple": settings.text},
-        {"params": [p for p in trained(towers) if id(p) not in inside], "multiple": 1.0},
-    ]
+    """Adam or AdamW over the trained parameters, in groups that share a multiple of the rate and a weight decay.
+
+    The multiple of a parameter of an encoder's base is that of its encoder times `layer_decay` for each layer above it.
+    """
+    multiples: dict[int, float] = {}
+    for base, of_base in (
+        (towers.clap.audio_encoder.base, settings.audio),
+        (towers.clap.caption_encoder.base, settings.text),
+    ):
+        depth = depths(base)
+        top = max(depth.values(), default=0)
+        for name, parameter in base.named_parameters():
+            multiples[id(parameter)] = of_base * settings.layer_decay ** (top - depth[name])
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for parameter in trained(towers):
+        multiple = multiples.get(id(parameter), 1.0)
+        decay = settings.weight_decay if settings.decay_all or parameter.ndim > 1 else 0.0
+        group = groups.setdefault((multiple, decay), {"params": [], "multiple": multiple, "weight_decay": decay})
+        group["params"].append(parameter)
     kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
-    groups = [group for group in groups if group["params"]]
-    return kind(groups, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
+    return kind(groups.values(), lr=settings.learning_rate, betas=settings.betas)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -27,26 +27,27 @@ class Checkpoints:
         self,
         clap: Clap,
         tokenizer: Tokenizer,
-        epoch: int,
+        name: str,
         result: ValidationResult,
         summary: dict[str, Any],
         best: bool,
     ) -> Path:
-        """Write the epoch's checkpoint and link `last` to it, and `best` too if it is. Raises StateError."""
-        folder = self.run / "checkpoints" / f"epoch-{epoch:03d}"
+        """Write the checkpoint `name` and link `last` to it, and `best` too if it is. Raises StateError."""
+        folder = self.run / "checkpoints" / name
         partial = folder.with_name(f"{folder.name}.partial")
         try:
             shutil.rmtree(partial, ignore_errors=True)
-            clap.config = clap.config.model_copy(update={"training": summary})
+            # The start's calibration for examples does not fit other weights.
+            clap.config = clap.config.model_copy(update={"training": summary, "example_scale": None})
             save(clap, partial, tokenizer)
             (partial / "README.md").write_text(card(clap, result, summary), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
-            for name in ("last", "best") if best else ("last",):
-                link = self.run / f"{name}.partial"
+            for alias in ("last", "best") if best else ("last",):
+                link = self.run / f"{alias}.partial"
                 link.unlink(missing_ok=True)
                 link.symlink_to(folder.relative_to(self.run))
-                link.replace(self.run / name)
+                link.replace(self.run / alias)
         # safetensors raises its own exception where the disk is full.
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -56,8 +57,9 @@ class Checkpoints:
 
     def _delete_old(self) -> None:
         kept = {(self.run / name).resolve() for name in ("last", "best")}
-        epochs = sorted(path for path in (self.run / "checkpoints").glob("epoch-???") if (path / CONFIG).exists())
-        for folder in epochs[: -self.keep]:
+        there = [path for path in sorted((self.run / "checkpoints").iterdir()) if (path / CONFIG).exists()]
+        epochs = [path for path in there if path.name.startswith("epoch-")]
+        for folder in (*epochs[: -self.keep], *(path for path in there if path.name.startswith("step-"))):
             if folder.resolve() not in kept:
                 shutil.rmtree(folder)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_tensor, all_gather_tensor_autograd
 
 from model.devices import DeviceError, find_device
+from training.data.manifest import ManifestError
 from training.loop.state import StateError
 from training.recipe import RecipeError
 
@@ -72,12 +73,12 @@ def _everyone() -> dist.ProcessGroup:
 
 
 def on_leader(ranks: Ranks, work: Callable[..., object], *arguments: object) -> None:
-    """Call `work` on the leader alone, while the others wait. A RecipeError or StateError is raised on every rank."""
+    """Call `work` on the leader alone, while the others wait. Errors of its input are raised on every rank."""
     failure: Exception | None = None
     if ranks.leader:
         try:
             work(*arguments)
-        except (RecipeError, StateError) as error:
+        except (RecipeError, ManifestError, StateError) as error:
             failure = error
     found = ranks.collect(failure)[0]
     if isinstance(found, Exception):

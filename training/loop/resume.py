@@ -25,6 +25,16 @@ class Progress:
     epoch_loss: float = 0.0
     """The sum of the losses of the epoch's steps so far."""
     broken: dict[str, str] = field(default_factory=dict)
+    since_best: int = 0
+    """Epochs since the best one."""
+    validated: int = 0
+    """The last step of a validation between epochs."""
+    mixed: float | None = None
+    """The share of the trained weights in the final average."""
+    before: dict[str, float] = field(default_factory=dict)
+    """The zero-shot figures of the start."""
+    after: dict[str, float] = field(default_factory=dict)
+    """The zero-shot figures of the final average."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class RunStates:
         if saved is None:
             return Progress()
         step, state = saved
-        if changed := differences(state["recipe"], self.recipe.model_dump(mode="json")):
+        if changed := differences(completed(state["recipe"]), self.recipe.model_dump(mode="json")):
             raise StateError(
                 f"the run in {run} was started with another recipe ({', '.join(changed)}); "
                 "restore the recipe, or train into another folder"
@@ -77,6 +87,14 @@ class RunStates:
         restore(self.parts, state)
         log.info("resuming after step %d", step)
         return Progress(**state["progress"])
+
+
+def completed(recipe: Any) -> Any:
+    """A saved recipe with the defaults of members that were added after it was saved."""
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except ValueError:
+        return recipe
 
 
 def differences(before: Any, now: Any, place: str = "") -> list[str]:

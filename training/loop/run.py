@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from model.checkpoint import load
 from model.clap import MAX_LOGIT_SCALE
 from model.config import Frozen
-from training.data.corpus import count_pairs, read_corpus
-from training.data.loader import Batch, Segments, batches, shards_of
+from training.data.corpus import count_pairs, draws_of, read_corpus
+from training.data.loader import Batch, Segments, batches, shards_of, weights_of
 from training.data.sampler import Batches
 from training.loop.accumulate import accumulate, dropout_seed
+from training.loop.average import Average
 from training.loop.broken import BrokenRecordings
-from training.loop.loss import ContrastiveLoss
+from training.loop.loss import ContrastiveLoss, SigmoidLoss
 from training.loop.metrics import MetricsLog, StepMetrics, metrics_log
+from training.loop.mix import averaged, choose
 from training.loop.not_finite import describe_not_finite
 from training.loop.optimiser import make_optimiser, set_learning_rate, trained
 from training.loop.publish import Checkpoints
@@ -31,7 +35,7 @@ from training.loop.schedule import Schedule
 from training.loop.state import Stateful, States
 from training.loop.stop import Stop, TrainingStopped, stopping_on_signals
 from training.loop.towers import Towers, distribute
-from training.loop.validate import ValidationResult, Validator
+from training.loop.validate import HELD_OUT, ValidationResult, Validator
 from training.recipe import Recipe
 from training.start.head import start_from_head
 from training.start.start import build, check_paths
@@ -43,11 +47,19 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `finished`, or stopped by a signal after `step` steps with its state saved."""
+    """How a run ended: `finished`, or stopped by a signal after `step` steps with its state saved.
+
+    `mixed`: the share of the trained weights in the final average, with the zero-shot figures `before` (of the start)
+    and `after`; None and empty without a recipe's `mix`. `held_out`: the number of held-out recordings.
+    """
 
     step: int
     finished: bool
     best: float | None
+    mixed: float | None = None
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+    held_out: int = 0
 
 
 def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, stop_after: int | None = None) -> Outcome:
@@ -60,7 +72,7 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
     ranks = ranks or Ranks()
     trainer = Trainer(recipe, data, run, ranks)
     progress = trainer.progress
-    opened = metrics_log(run, trainer.steps, progress.step, progress.epochs_validated, ranks.leader)
+    opened = metrics_log(run, trainer.steps, progress.step, progress.epochs_validated, ranks.leader, recipe)
     with stopping_on_signals() as stop, opened as metrics:
         return trainer.train(stop, metrics, stop_after)
 
@@ -71,22 +83,31 @@ class Trainer:
     def __init__(self, recipe: Recipe, data: Path, run: Path, ranks: Ranks) -> None:
         recipe.check(data, ranks.world)
         check_paths(recipe, data)
-        self.recipe, self.ranks = recipe, ranks
-        self.corpus = read_corpus(recipe, data)
+        self.recipe, self.data, self.run, self.ranks = recipe, data, run, ranks
+        # The leader makes the index of remote shards; the others find it in the run's folder.
+        index = run / "index"
+        on_leader(ranks, read_corpus, recipe, data, index)
+        self.corpus = read_corpus(recipe, data, index)
         self.clap, self.tokenizer = build(recipe, data)
-        segments = Segments(self.corpus.training, recipe.checkpoint.front_end, recipe.seed)
+        segments = Segments(
+            self.corpus.training, recipe.checkpoint.front_end, recipe.seed, drawn=recipe.captions == "drawn"
+        )
         states = States(run / "states", recipe.saving.keep)
         if recipe.start.head is not None and recipe.start.audio is not None and not states.steps():
             # The other ranks get the leader's weights from DDP, a resumed run from its state.
             head, weights = recipe.start.head, data / recipe.start.audio
             on_leader(ranks, start_from_head, self.clap, self.tokenizer, weights, segments, head, recipe.seed)
-        self.towers = Towers(self.clap.to(ranks.device), recipe.freeze.audio, recipe.freeze.text).train()
-        self.validator = Validator(recipe, data, self.corpus.validation, self.clap, self.tokenizer, ranks)
+        sigmoid = recipe.loss == "sigmoid"
+        self.towers = Towers(self.clap, recipe.freeze, biased=sigmoid).to(ranks.device).train()
+        self.average = None if recipe.ema is None else Average(self.clap, recipe.ema)
+        self.published = self.clap if self.average is None else self.average.clap
+        self.validator = Validator(recipe, data, self.corpus, self.published, self.tokenizer, ranks)
         self.model = distribute(self.towers, recipe, ranks)
-        self.loss = ContrastiveLoss(ranks, recipe.local_loss)
+        self.loss = SigmoidLoss(ranks) if sigmoid else ContrastiveLoss(ranks, recipe.local_loss)
         self.optimiser = make_optimiser(self.towers, recipe.optimiser)
         self.scaler = torch.GradScaler(ranks.device.type, enabled=recipe.precision == "float16")
-        self.steps_per_epoch = len(segments) // recipe.batch
+        drawn = draws_of(self.corpus.training, segments.drawn)
+        self.steps_per_epoch = recipe.epoch_steps or drawn // recipe.batch
         self.steps = recipe.epochs * self.steps_per_epoch
         self.schedule = Schedule(recipe.schedule, self.steps)
         self.checkpoints = Checkpoints(run, recipe.saving.keep)
@@ -96,10 +117,14 @@ class Trainer:
             "schedule": self.schedule,
             "scaler": self.scaler,
         }
+        if self.towers.bias is not None:
+            parts["bias"] = self.towers.bias
+        if self.average is not None:
+            parts["average"] = self.average
         self.states = RunStates(states, parts, recipe, self.corpus, ranks)
         self.progress = self.states.resume()
         self.broken = BrokenRecordings(len(self.corpus.training), recipe.loading.max_broken, self.progress.broken)
-        shards = shards_of(self.corpus.training)
+        shards = shards_of(segments)
         sampler = Batches(
             len(segments),
             recipe.batch,
@@ -109,13 +134,22 @@ class Trainer:
             ranks.world,
             self.progress.step,
             shards,
+            self.steps,
+            weights_of(segments),
         )
         loading, pinned = recipe.loading, ranks.device.type == "cuda"
         self.batches = batches(segments, sampler, self.tokenizer, loading.workers, loading.prefetch, pinned)
 
     @property
     def finished(self) -> bool:
-        return self.progress.epochs_validated == self.recipe.epochs
+        """Whether every epoch is validated, or `patience` is used up, and the final average is made."""
+        return self.trained and (not self.recipe.mix or self.progress.mixed is not None)
+
+    @property
+    def trained(self) -> bool:
+        patience = self.recipe.patience
+        early = patience is not None and self.progress.since_best >= patience
+        return early or self.progress.epochs_validated == self.recipe.epochs
 
     @property
     def epoch_to_validate(self) -> bool:
@@ -126,15 +160,28 @@ class Trainer:
         """Train and validate in turns until the last epoch is done or `stop` is wanted on a rank."""
         source = iter(self.batches)
         while not self.finished:
-            if self.epoch_to_validate:
+            if self.trained:
+                stopped = not self.mix(stop, metrics)
+            elif self.epoch_to_validate:
                 stopped = not self.end_epoch(stop, metrics)
+            elif self.validation_is_due:
+                stopped = not self.validate_between(stop, metrics)
             else:
                 stopped = self.train_step(source, stop, metrics, stop_after)
             if stopped:
                 step, steps = self.progress.step, self.steps
                 log.info("stopped after step %d of %d; the same command resumes from there", step, steps)
                 break
-        return Outcome(self.progress.step, self.finished, self.progress.best)
+        progress = self.progress
+        return Outcome(
+            progress.step,
+            self.finished,
+            progress.best,
+            progress.mixed,
+            progress.before,
+            progress.after,
+            len(self.corpus.validation),
+        )
 
     def train_step(
         self, source: Iterator[Batch], stop: Stop, metrics: MetricsLog | None, stop_after: int | None
@@ -212,11 +259,43 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
             self.clap.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+        if self.average is not None:
+            self.average.follow(self.clap)
 
     def save_is_due(self) -> bool:
         """A state is saved every `saving.every_steps` steps, and before each validation, which can take long."""
         every = self.recipe.saving.every_steps
-        return self.epoch_to_validate or (every is not None and self.progress.step % every == 0)
+        due = every is not None and self.progress.step % every == 0
+        return self.epoch_to_validate or self.validation_is_due or due
+
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether the step that was just made is validated within its epoch, and has not been."""
+        every, step = self.recipe.validation.every_steps, self.progress.step
+        return every is not None and step > 0 and step % every == 0 and self.progress.validated != step
+
+    def validate_between(self, stop: Stop, metrics: MetricsLog | None) -> bool:
+        """Validate within an epoch; publish the checkpoint if it is the best so far.
+
+        Returns False, with nothing changed, where a rank wants to stop.
+        """
+        progress = self.progress
+        result = self.validator.validate(stop)
+        if result is None:
+            return False
+        progress.validated = progress.step
+        better = result.score is not None and (progress.best is None or result.score > progress.best)
+        if metrics is not None:
+            metrics.between(progress.step, result)
+        if better:
+            progress.best = result.score
+            self.publish(f"step-{progress.step:08d}", result, best=True)
+        return True
+
+    def publish(self, name: str, result: ValidationResult, best: bool) -> None:
+        """Write the checkpoint `name`, on the leader."""
+        summary = self.summary(result)
+        on_leader(self.ranks, self.checkpoints.publish, self.published, self.tokenizer, name, result, summary, best)
 
     def end_epoch(self, stop: Stop, metrics: MetricsLog | None) -> bool:
         """Validate the epoch, adapt the learning rate, publish its checkpoint and save the state.
@@ -231,13 +310,45 @@ class Trainer:
         self.schedule.epoch(training_loss if result.loss is None else result.loss)
         best = result.score is None or progress.best is None or result.score > progress.best
         progress.best = result.score if best else progress.best
+        progress.since_best = 0 if best else progress.since_best + 1
+        progress.validated = progress.step
         progress.epoch_loss = 0.0
         progress.epochs_validated += 1
         if metrics is not None:
             metrics.epoch(progress.step, epoch, training_loss, result)
-        summary = self.summary(result)
-        on_leader(self.ranks, self.checkpoints.publish, self.clap, self.tokenizer, epoch, result, summary, best)
+        self.publish(f"epoch-{epoch:03d}", result, best)
         on_leader(self.ranks, self.states.save, progress)
+        return True
+
+    def mix(self, stop: Stop, metrics: MetricsLog | None) -> bool:
+        """Average the best weights with the start's, in the share that validation chooses, and publish the average.
+
+        Returns False, with nothing changed, where a rank wants to stop.
+        """
+        kept = copy.deepcopy(self.published.state_dict())
+        start = build(self.recipe, self.data)[0].state_dict()
+        best = load(self.run / "best").model.state_dict()
+        results: dict[float, ValidationResult] = {}
+        try:
+            for share in sorted({0.0, *self.recipe.mix}):
+                self.published.load_state_dict(averaged(start, best, share))
+                result = self.validator.validate(stop)
+                if result is None or result.score is None:
+                    return False
+                results[share] = result
+            scores = {share: cast("float", result.score) for share, result in results.items()}
+            if self.validator.named is not None:
+                scores = {share: result.zero_shot[HELD_OUT] for share, result in results.items()}
+            share = choose(scores, self.validator.named)
+            self.published.load_state_dict(averaged(start, best, share))
+            self.progress.mixed = share
+            self.progress.before, self.progress.after = results[0.0].zero_shot, results[share].zero_shot
+            self.publish("mixed", results[share], best=True)
+        finally:
+            self.published.load_state_dict(kept)
+        if metrics is not None:
+            metrics.mixed(scores, share)
+        on_leader(self.ranks, self.states.save, self.progress)
         return True
 
     def summary(self, result: ValidationResult) -> dict[str, Any]:
@@ -251,7 +362,9 @@ class Trainer:
             ranks=self.ranks.world,
             held_out_loss=result.loss,
             zero_shot=result.zero_shot,
-        ).model_dump()
+            start=self.recipe.start.checkpoint,
+            mixed=self.progress.mixed,
+        ).model_dump(exclude_none=True) | {"held_out_loss": result.loss}
 
 
 class Summary(Frozen):
@@ -265,6 +378,8 @@ class Summary(Frozen):
     ranks: int
     held_out_loss: float | None
     zero_shot: dict[str, float]
+    start: str | None = None
+    mixed: float | None = None
 
 
 def recall_at_1(audio: Tensor, text: Tensor) -> float:

@@ -13,32 +13,39 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from model.clap import Clap
-from model.cnn14 import ConvBlock
-from model.mobilenet import InvertedResidual
 from model.text import Tokens
+from training.loop.layers import layers
 from training.loop.ranks import Ranks
-from training.recipe import Recipe, RecipeError
+from training.recipe import Freeze, Recipe, RecipeError
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
+NOTHING = Freeze()
 
 
 class Towers(nn.Module):
     """Windows [b, samples], token ids [b, tokens] -> normalised embeddings [b, d], [b, d], and the scale.
 
     A frozen encoder's base gets no gradient and stays in evaluation mode: batch-norm statistics do not change and
-    dropout is off. Its projection is still trained, as in the paper's table 2.
+    dropout is off. Its projection is still trained, as in the paper's table 2, unless it is frozen too.
     """
 
-    def __init__(self, clap: Clap, freeze_audio: bool = False, freeze_text: bool = False) -> None:
+    def __init__(self, clap: Clap, freeze: Freeze = NOTHING, biased: bool = False) -> None:
+        """If `biased`, the third output is [2]: the scale and the bias of the sigmoid loss, which starts at -10."""
         super().__init__()
         self.clap = clap
-        self.frozen: list[nn.Module] = []
-        if freeze_audio:
-            self.frozen.append(clap.audio_encoder.base)
-        if freeze_text:
-            self.frozen.append(clap.caption_encoder.base)
+        self.bias = LogitBias() if biased else None
+        text = clap.caption_encoder
+        parts = [
+            (freeze.audio, clap.audio_encoder.base),
+            (freeze.text, text.base),
+            (freeze.text_projection, text.projection),
+        ]
+        self.frozen: list[nn.Module] = [module for frozen, module in parts if frozen]
         for module in (*self.frozen, *unused_heads(clap)):
             module.requires_grad_(False)
+        clap.logit_scale.requires_grad_(not freeze.temperature)
+        if freeze.batch_norm:
+            self.frozen += [module for module in clap.modules() if isinstance(module, BatchNorm)]
 
     def train(self, mode: bool = True) -> Towers:
         super().train(mode)
@@ -47,7 +54,18 @@ class Towers(nn.Module):
         return self
 
     def forward(self, windows: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-        return self.clap.embed_audio(windows), self.clap.embed_text(tokens), self.clap.logit_scale.exp()
+        scale = self.clap.logit_scale.exp()
+        if self.bias is not None:
+            scale = torch.stack([scale, self.bias.value])
+        return self.clap.embed_audio(windows), self.clap.embed_text(tokens), scale
+
+
+class LogitBias(nn.Module):
+    """The bias of the sigmoid loss. It moves all cosines alike, so a checkpoint has no use for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(-10.0))
 
 
 def unused_heads(clap: Clap) -> Iterator[nn.Module]:
@@ -71,6 +89,9 @@ def distribute(towers: Towers, recipe: Recipe, ranks: Ranks) -> Towers | Distrib
     """
     if recipe.activation_checkpointing:
         checkpoint_activations(towers.clap)
+    if recipe.compile:
+        for encoder in (towers.clap.audio_encoder.base, towers.clap.caption_encoder.base):
+            encoder.compile()
     if ranks.world == 1:
         return towers
     if recipe.sync_batch_norm:
@@ -104,9 +125,8 @@ def checkpoint_activations(clap: Clap) -> None:
 
     The second pass draws the same dropout masks and does not change batch-norm statistics.
     """
-    for module in clap.audio_encoder.base.modules():
-        if isinstance(module, ConvBlock | InvertedResidual):
-            module.forward = _recomputed(module)  # type: ignore[method-assign]
+    for module in layers(clap.audio_encoder.base):
+        module.forward = _recomputed(module)
     base: Any = clap.caption_encoder.base
     base.activation_checkpointing_enable({"use_reentrant": False})
 

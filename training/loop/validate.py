@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from evaluation.embeddings import Cancelled, TooFewRead
-from evaluation.tasks import NAMED, DataSet, LayoutError
+from evaluation.tasks import NAMED, Clip, DataSet, LayoutError, labelled
 from evaluation.zero_shot import evaluate
 from model.checkpoint import Checkpoint
 from model.clap import Clap
 from model.text import Tokenizer
+from training.data.corpus import Corpus
 from training.data.loader import Segments, every_segment
 from training.data.manifest import Captioned
 from training.loop.loss import ContrastiveLoss
@@ -26,6 +27,7 @@ from training.loop.stop import Stop, TrainingStopped
 from training.recipe import Recipe, RecipeError
 
 BATCH = 32
+HELD_OUT = "held-out"
 RECALL_AT = (1, 5, 10)
 
 Arrays = list[npt.NDArray[np.float32]]
@@ -60,15 +62,40 @@ def open_tasks(tasks: Sequence[str], path: Path | None) -> list[DataSet]:
     return data_sets
 
 
+def held_out_task(held_out: Sequence[Captioned], training: Sequence[Captioned], template: str) -> DataSet:
+    """Naming the held-out recordings among all labels or, where some have none, among their own captions.
+
+    Raises RecipeError where it cannot be done.
+    """
+    everyone = (*held_out, *training)
+    if not held_out or any(clip.size is not None or clip.url for clip in held_out):
+        raise RecipeError("validation.naming needs held-out recordings that are files of their own")
+    if all(clip.label for clip in everyone):
+        names = [clip.label for clip in held_out]
+        classes = sorted({clip.label for clip in everyone})
+    else:
+        template, names = "{label}", [clip.captions[0] for clip in held_out]
+        classes = sorted(set(names))
+    if len(classes) < 2:
+        raise RecipeError(f"validation.naming: every recording is {classes[0]!r}, so any guess would be right")
+    task = replace(labelled.TASK, name=HELD_OUT, title="Held-out recordings", template=template)
+    clips = tuple(Clip(clip.audio, (name,)) for clip, name in zip(held_out, names, strict=True))
+    return DataSet(task, Path(), tuple(classes), clips)
+
+
 class Validator:
     """Validates a model. The ranks share the work, and each of them gets the whole result."""
 
     def __init__(
-        self, recipe: Recipe, data: Path, clips: Sequence[Captioned], clap: Clap, tokenizer: Tokenizer, ranks: Ranks
+        self, recipe: Recipe, data: Path, corpus: Corpus, clap: Clap, tokenizer: Tokenizer, ranks: Ranks
     ) -> None:
-        """`clips` are the held-out recordings; the tasks are those of the recipe."""
-        settings = recipe.validation
+        """Validates `clap` on the corpus' held-out recordings and on the recipe's tasks."""
+        settings, clips = recipe.validation, corpus.validation
         self.tasks = open_tasks(settings.tasks, None if settings.tasks_path is None else data / settings.tasks_path)
+        self.named = None
+        if settings.naming:
+            self.tasks.append(held_out_task(clips, corpus.training, recipe.checkpoint.prompts.template))
+            self.named = len(clips)
         self.clap, self.tokenizer, self.ranks, self.batch = clap, tokenizer, ranks, recipe.batch
         self.pairs = None
         if clips:

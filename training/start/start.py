@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 
 from model import checkpoint as checkpoints
 from model.clap import Clap
-from model.config import TextEncoderConfig
+from model.config import ClapConfig, TextEncoderConfig
+from model.htsat import Htsat
+from model.importers import htsat
 from model.text import TextWeightsError, Tokenizer, package_folder
-from training.recipe import Recipe, RecipeError
+from training.recipe import Recipe, RecipeError, start_config, start_folder
 from training.tagging.tagger import class_labels
 from training.torch_files import TorchFileError, read_torch_file
 
@@ -30,18 +33,56 @@ NUMPY: list[Any] = [
     *(type(np.dtype(kind)) for kind in ("b", "i1", "i2", "i4", "i8", "f4", "f8")),
 ]
 NO_PART_OF_IT = ("transformers_version", "architectures", "_name_or_path")
+PREFIX = re.compile(r"^(module\.|sed_model\.)+")
+"""What DataParallel and HTS-AT's authors put before each key."""
+UNUSED = re.compile(r"tscam_conv\.|head\.|layers\.\d+\.blocks\.\d+\.attn_mask")
+"""HTS-AT's class heads, and masks that the encoder computes."""
+PAD = "!"
+"""The padding of a tokenizer without one (GPT-2's): id 0, as in the released CLAPs of Microsoft."""
 HEADS = ("fc_audioset.", "classifier.")
+FREE: Any = {
+    **dict.fromkeys(("name", "prompts", "licence", "sources", "training", "example_scale"), True),
+    "front_end": {"window_s", "window_hop_s", "padding"},
+}
+"""What a run may change in the config of the checkpoint it starts from."""
 
 
 def check_paths(recipe: Recipe, data: Path) -> None:
     """Raises RecipeError where a file or folder that `recipe.start` needs does not exist."""
     start = recipe.start
-    paths = {f"start.{name}": getattr(start, name) for name in ("audio", "text", "checkpoint")}
+    paths = {f"start.{name}": getattr(start, name) for name in ("audio", "text")}
     if start.head is not None and start.audio is not None:
         paths["start.head"] = class_labels(start.audio)
     for place, path in paths.items():
         if path is not None and not (data / path).exists():
             raise RecipeError(f"{place}: there is no {data / path}")
+    if start.checkpoint is not None:
+        check_same_model(recipe.checkpoint, start_config(start.checkpoint, data), start.checkpoint)
+
+
+def check_same_model(wanted: ClapConfig, found: ClapConfig, where: str) -> None:
+    """Raises RecipeError naming the first member in which the recipe's model is not that of the checkpoint `where`.
+
+    Windows and padding may differ: the weights do not depend on them.
+    """
+    for place, mine in leaves(wanted.model_dump(mode="json", exclude=FREE)).items():
+        theirs = leaves(found.model_dump(mode="json", exclude=FREE)).get(place)
+        if mine != theirs:
+            raise RecipeError(
+                f"checkpoint.{place} is {mine}, but {theirs} in start.checkpoint ({where}); "
+                "leave `checkpoint` out of the recipe to take the config of start.checkpoint"
+            )
+
+
+def leaves(members: Any, place: str = "") -> dict[str, Any]:
+    """The values of nested members by their dotted places."""
+    if not isinstance(members, dict):
+        return {place: members}
+    return {
+        inner: value
+        for name, member in members.items()
+        for inner, value in leaves(member, f"{place}.{name}" if place else name).items()
+    }
 
 
 def build(recipe: Recipe, data: Path) -> tuple[Clap, Tokenizer]:
@@ -55,10 +96,12 @@ def build(recipe: Recipe, data: Path) -> tuple[Clap, Tokenizer]:
         elif text.package is not None:
             folder = package_folder(text)
         else:
-            folder = data / (start.checkpoint or ".")
+            folder = start_folder(start.checkpoint or ".", data)
         tokenizer = Tokenizer(folder, text.max_tokens, text.suffix)
+        if tokenizer.inner.pad_token is None:
+            tokenizer.inner.add_special_tokens({"pad_token": PAD})
         if start.checkpoint is not None:
-            clap.load_state_dict(checkpoints.load(data / start.checkpoint).model.state_dict())
+            clap.load_state_dict(checkpoints.load(start_folder(start.checkpoint, data)).model.state_dict())
     except (TextWeightsError, checkpoints.CheckpointError, OSError, ValueError, RuntimeError) as error:
         raise RecipeError(f"the model cannot be built: {error}") from None
     if start.audio is not None:
@@ -80,19 +123,32 @@ def held(base: nn.Module, text: TextEncoderConfig) -> TextEncoderConfig:
 
 
 def load_audio(base: nn.Module, path: Path) -> None:
-    """Load released CNN14 (PANNs) or MobileNet (EfficientAT) weights, without their front end and unused head.
+    """Load released CNN14 (PANNs), MobileNet (EfficientAT) or HTS-AT weights, without front end and unused heads.
 
     Raises RecipeError naming a key that is missing, unknown or of another shape.
     """
-    state = {
-        key.removeprefix("module."): value
-        for key, value in tensors(path).items()
-        if not key.removeprefix("module.").startswith(FRONT_END)
-    }
+    state = {PREFIX.sub("", key): value for key, value in tensors(path).items()}
+    state = {key: value for key, value in state.items() if not key.startswith(FRONT_END)}
+    if isinstance(base, Htsat):
+        state = htsat_state(base, state)
     wanted = base.state_dict()
     heads = tuple(head for head in HEADS if not any(key.startswith(head) for key in wanted))
     state = {key: value for key, value in state.items() if not key.startswith(heads)}
     _load(base, state, path, allowed_missing=FRONT_END)
+
+
+def htsat_state(base: Htsat, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """HTS-AT's weights under our keys. The file's own names are kept for what the encoder does not have."""
+    prefix = "htsat.audio_encoder."
+    renamed: dict[str, Tensor] = {}
+    used = set()
+    for key in (name for name in base.state_dict() if name.startswith(prefix)):
+        origin = htsat.origin(key.removeprefix(prefix))
+        name = origin.key if isinstance(origin, htsat.Third) else origin
+        if name in state:
+            used.add(name)
+            renamed[key] = state[name].chunk(3)[origin.index] if isinstance(origin, htsat.Third) else state[name]
+    return renamed | {key: value for key, value in state.items() if key not in used and not UNUSED.match(key)}
 
 
 def load_text(base: nn.Module, path: Path) -> None:

@@ -35,6 +35,7 @@ def test_packed_recordings_are_read_as_the_loose_ones_were(tmp_path: Path) -> No
     assert write_shards(clips, tmp_path / "shards", samples=4) == (10, 0)
     packed = read_shards(tmp_path / "shards")
     assert [path.name for path in sorted((tmp_path / "shards").iterdir())] == [
+        "index.jsonl",
         "shard-000000.tar",
         "shard-000001.tar",
         "shard-000002.tar",
@@ -52,7 +53,7 @@ def test_the_webdataset_library_reads_them(tmp_path: Path) -> None:
     with (tmp_path / "shards" / "shard-000000.tar").open("rb") as shard:
         samples = list(group_by_keys(tar_file_expander([{"url": "shard", "stream": shard}])))
     assert sorted(json.loads(sample["json"])["captions"][0] for sample in samples) == ["a cat 2", "a dog 0", "a rain 1"]
-    assert all(sample["flac"].startswith(b"fLaC") for sample in samples)
+    assert all(sample["wav"].startswith(b"RIFF") for sample in samples)
 
 
 def test_shards_of_others_are_read(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def clap(tmp_path: Path) -> tuple[Clap, Tokenizer]:
 def test_checkpoints_keep_the_last_few_and_the_best(tmp_path: Path, clap: tuple[Clap, Tokenizer]) -> None:
     checkpoints = Checkpoints(tmp_path / "run", keep=2)
     for epoch in range(5):
-        checkpoints.publish(*clap, epoch, ValidationResult(), {"epochs": epoch + 1}, best=epoch == 1)
+        checkpoints.publish(*clap, f"epoch-{epoch:03d}", ValidationResult(), {"epochs": epoch + 1}, best=epoch == 1)
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert kept == ["epoch-001", "epoch-003", "epoch-004"]
     assert load(tmp_path / "run" / "best").config.training == {"epochs": 2}
@@ -134,8 +134,8 @@ def test_checkpoints_keep_the_last_few_and_the_best(tmp_path: Path, clap: tuple[
 
 def test_a_full_disk_costs_no_earlier_checkpoint(tmp_path: Path, clap: tuple[Clap, Tokenizer]) -> None:
     checkpoints = Checkpoints(tmp_path / "run", keep=1)
-    checkpoints.publish(*clap, 0, ValidationResult(), {"epochs": 1}, best=True)
+    checkpoints.publish(*clap, "epoch-000", ValidationResult(), {"epochs": 1}, best=True)
     with full_disk(20_000), pytest.raises(StateError, match="epoch-001 could not be saved"):
-        checkpoints.publish(*clap, 1, ValidationResult(), {"epochs": 2}, best=True)
+        checkpoints.publish(*clap, "epoch-001", ValidationResult(), {"epochs": 2}, best=True)
     assert load(tmp_path / "run" / "best").config.training == {"epochs": 1}
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["epoch-000"]
