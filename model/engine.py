@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,10 @@ from model.cores import cores
 from model.folding import prepare
 from model.info import ModelInfo
 from model.isolation import DeviceFault, OutOfMemory
+from model.native import Excerpt
 from model.prompts import Embeddings, fill
+from model.resampling import Resampler
+from model.windows import Samples
 
 Dtype = Literal["float32", "bfloat16"]
 """Precision of the audio encoder. Prompts are always embedded in float32."""
@@ -37,6 +41,9 @@ CPU_MIXED_BATCH = 4
 GPU_BATCH = 64
 GPU_STREAMS = 2
 """Batches at the same time on a GPU: one is copied while the other is computed."""
+
+RESAMPLERS = 16
+"""Sample rates whose filters are kept."""
 
 TRIALS = 5
 
@@ -68,6 +75,9 @@ class Engine:
         self._threads_alone = cores()
         self._running = 0
         self._lock = threading.Lock()
+        if self.device.type == "cuda":
+            # cuDNN rounds float32 to TF32 by default, which changes embeddings by 1e-3.
+            torch.backends.cudnn.conv.fp32_precision = "ieee"
         checkpoint = load(folder, self.device)
         self.dim = checkpoint.config.joint_dim
         self.window_samples = checkpoint.config.front_end.window_samples
@@ -75,6 +85,13 @@ class Engine:
         self.mixed_windows = GPU_BATCH if self.device.type == "cuda" else CPU_MIXED_BATCH
         self._tokenizer = checkpoint.tokenizer
         self._clap = checkpoint.model
+        sample_rate = checkpoint.config.front_end.sample_rate
+
+        @lru_cache(RESAMPLERS)
+        def resampler(rate: int) -> Resampler:
+            return Resampler(rate, sample_rate, self.window_samples, self.device)
+
+        self._resampler = resampler
         self.dtype: Dtype = "float32"
         if dtype == "auto":
             self._lower_if_equal(checkpoint)
@@ -134,14 +151,31 @@ class Engine:
         step = self.batch_windows
         return np.concatenate([self.embed_audio(windows[at : at + step]) for at in range(0, len(windows), step)])
 
-    def embed_audio(self, windows: Sequence[Embeddings]) -> Embeddings:
-        """b windows, each float32 [window_samples] -> L2-normalised embeddings float32 [b, d].
+    def embed_audio(self, windows: Sequence[Samples | Excerpt]) -> Embeddings:
+        """b windows, each float32 [window_samples] or an excerpt -> L2-normalised embeddings float32 [b, d].
 
         Raises OutOfMemory, DeviceFault, or any other exception of the forward pass.
         """
         with self._run(bf16=self.dtype == "bfloat16"):
-            batch = torch.from_numpy(np.stack(windows)).to(self.device)  # copied, since the rows may be read-only
-            return _numpy(self._clap.embed_audio(batch))
+            return _numpy(self._clap.embed_audio(self._batch(windows)))
+
+    def _batch(self, windows: Sequence[Samples | Excerpt]) -> Tensor:
+        """One tensor [b, window_samples] on the device. Excerpts of one rate are resampled together."""
+        arrays = {row: window for row, window in enumerate(windows) if not isinstance(window, Excerpt)}
+        if len(arrays) == len(windows):
+            # Copied, since the rows may be read-only
+            return torch.from_numpy(np.stack(list(arrays.values()))).to(self.device)
+        batch = torch.empty(len(windows), self.window_samples, device=self.device)
+        if arrays:
+            batch[list(arrays)] = torch.from_numpy(np.stack(list(arrays.values()))).to(self.device)
+        by_rate: dict[int, dict[int, Excerpt]] = {}
+        for row, window in enumerate(windows):
+            if isinstance(window, Excerpt):
+                by_rate.setdefault(window.recording.rate, {})[row] = window
+        for rate, excerpts in by_rate.items():
+            resampled = self._resampler(rate).windows(list(excerpts.values()), self.info.config.front_end.padding)
+            batch[list(excerpts)] = resampled
+        return batch
 
     def embed_text(self, prompts: Sequence[str]) -> Embeddings:
         """b prompts -> L2-normalised embeddings float32 [b, d], always computed in float32. Raises as `embed_audio`."""

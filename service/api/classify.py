@@ -313,7 +313,7 @@ class Classifier:
 
         `answered` says whether the answer has scores of the clip.
         """
-        shape = Shape.of(self._embedder.info.config.front_end)
+        shape = Shape.of(self._embedder.info.config.front_end, native=True)
         try:
             async with asyncio.timeout(deadline.at - time.monotonic()):
                 bulk = deadline.priority is Priority.BULK

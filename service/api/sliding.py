@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from model.native import Recording
 from model.prompts import Embeddings
 from model.windows import Starts, slice_windows, window_starts
 from service.api.deadline import Deadline
 from service.api.embedded_clip import Windows
 from service.cache.audio_cache import AudioCache
 from service.decoding.shape import Decoded, Shape
-from service.ipc.embedding import Embedder, Overloaded, Priority
+from service.ipc.embedding import Embedder, Overloaded, Priority, Vectors
 from service.observe import stages
 
 PART_WINDOWS = 16
@@ -65,6 +66,13 @@ class SlidingWindows:
         rows = np.stack([known[start] for start in starts.tolist()])
         return Windows(hop / shape.rate, (starts / shape.rate).tolist(), rows)
 
+    async def _windows(self, decoded: Decoded, own_starts: Starts, part: Starts) -> Vectors | Recording:
+        """The windows of a clip that begin at `part` [n]."""
+        if isinstance(decoded.windows, Recording):
+            front_end = self._embedder.info.config.front_end
+            return decoded.windows.at(part, front_end.sample_rate, front_end.window_samples)
+        return await asyncio.to_thread(slice_windows, decoded.windows, own_starts, part)
+
     async def _compute(
         self, decoded: Decoded, own_starts: Starts, wanted: Sequence[int], fingerprint: str, deadline: Deadline
     ) -> Embeddings:
@@ -78,7 +86,7 @@ class SlidingWindows:
 
             async def embed(part: Starts) -> Embeddings:
                 async with self._parts[deadline.priority]:
-                    windows = await asyncio.to_thread(slice_windows, decoded.windows, own_starts, part)
+                    windows = await self._windows(decoded, own_starts, part)
                     while True:
                         try:
                             embedded = await self._embedder.embed_audio(

@@ -23,12 +23,14 @@ from typing import Any, get_args
 
 import av
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 import model.audio
-from model.audio import AudioError, Limits, load
+from model.audio import AudioError, Limits, load, read, resample
 from model.config import Padding
 from model.memory import keep_freed_memory
+from model.native import Integers, integers
 from model.windows import Samples, cut
 from service.decoding import sandbox
 from service.decoding.shape import Decode, Shape
@@ -41,8 +43,10 @@ SPARE_BYTES = 64 << 20
 """Freed memory that a decoder keeps for its next clips."""
 
 
-def decode(data: memoryview, shape: Shape, limits: Limits) -> Samples:
-    return load(data, shape.rate, limits)
+def decode(data: memoryview, shape: Shape, limits: Limits) -> Samples | Integers:
+    clip = read(data, limits)
+    whole = integers(clip.samples, clip.rate, shape.rate) if shape.native else None
+    return resample(clip.samples, clip.rate, shape.rate) if whole is None else whole
 
 
 def serve(channel: socket.socket, clip: SharedMemory, windows: SharedMemory, function: Decode) -> None:
@@ -55,11 +59,16 @@ def serve(channel: socket.socket, clip: SharedMemory, windows: SharedMemory, fun
             shape = Shape(**asked["shape"])
             with clip.map(asked["clip_size"])[: asked["clip"]] as data:
                 samples = function(data, shape, Limits(**asked["limits"]))
-            cuts, _ = cut(samples, shape.window, shape.hop, shape.padding)
-            if cuts.nbytes > asked["windows_size"]:
+            if isinstance(samples, Integers):
+                written: Samples | npt.NDArray[np.int16] = samples.samples
+                answer = {"samples": len(written), "rate": samples.rate}
+            else:
+                written, _ = cut(samples, shape.window, shape.hop, shape.padding)
+                answer = {"samples": len(samples)}
+            if written.nbytes > asked["windows_size"]:
                 raise MemoryError
-            np.frombuffer(windows.map(asked["windows_size"]), np.float32, cuts.size)[:] = cuts.ravel()
-            answer = {"samples": len(samples)}
+            shared = np.frombuffer(windows.map(asked["windows_size"]), written.dtype, written.size)
+            shared[:] = written.ravel()
         except AudioError as error:
             answer = {"error": {"reason": error.reason, "detail": error.detail, "code": error.code}}
         except MemoryError:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from model.audio import AudioError, Limits
+from model.native import Integers, ratio
 from model.windows import Samples, window_starts
 from service.decoding.child import MESSAGE_BYTES, READY
 from service.decoding.fork_server import ForkServer
@@ -118,6 +119,9 @@ class Decoder:
             if "error" in answer:
                 raise AudioError(**{name: str(answer["error"][name]) for name in answer["error"]})
             samples = answer.get("samples")
+            if "rate" in answer:
+                clip = self._native(samples, answer["rate"], shape, limits)
+                return await off_loop(clip.samples.nbytes <= BRIEF_BYTES, Decoded.of_integers, clip, shape, digests)
             if not isinstance(samples, int) or not 0 < samples <= most_samples(shape, limits):
                 raise DecoderDied("the decoder gave an impossible answer")
             starts = window_starts(samples, shape.window, shape.hop)
@@ -133,6 +137,15 @@ class Decoder:
             samples / shape.rate,
             digest,
         )
+
+    def _native(self, samples: object, rate: object, shape: Shape, limits: Limits) -> Integers:
+        """A copy of samples that are not resampled. Raises DecoderDied where the answer is impossible."""
+        known = shape.native and isinstance(rate, int) and limits.min_rate <= rate <= limits.max_rate
+        if not known or not isinstance(samples, int) or not isinstance(rate, int) or ratio(rate, shape.rate) is None:
+            raise DecoderDied("the decoder gave an impossible answer")
+        if not 0 < samples <= (limits.max_seconds + 1) * rate or 2 * samples > self._windows.size:
+            raise DecoderDied("the decoder gave an impossible answer")
+        return Integers(np.frombuffer(self._windows.map(2 * samples), np.int16).copy(), rate)
 
     async def _ask(self, message: bytes) -> dict[str, Any]:
         if self.spoiled:

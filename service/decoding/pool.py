@@ -15,11 +15,13 @@ from collections.abc import Hashable
 from types import TracebackType
 
 from model.audio import AudioError, Limits
-from service.decoding import child, sandbox
-from service.decoding.decoder import Decoder, DecoderDied
+from model.native import Recording
+from service.decoding import child, plain, sandbox
+from service.decoding.decoder import BRIEF_BYTES, Decoder, DecoderDied
 from service.decoding.fork_server import ForkServer
 from service.decoding.queue import Clip, ClipQueue, QueueFull
 from service.decoding.shape import Decode, Decoded, Shape
+from service.offload import off_loop
 
 log = logging.getLogger("anysound.decoding")
 
@@ -120,12 +122,20 @@ class DecodePool:
         return 0.0 if self._decoders else asyncio.get_running_loop().time() - self._empty_since
 
     async def decode(
-        self, data: bytes | bytearray, shape: Shape, *, request: Hashable = None, bulk: bool = False
+        self,
+        data: bytes | bytearray,
+        shape: Shape,
+        *,
+        request: Hashable = None,
+        bulk: bool = False,
     ) -> Decoded:
         """A clip's windows. Raises AudioError, whatever happens to the process, and DecodersBusy.
 
         Clips of one `request` take turns with those of others. `bulk` clips go after the rest, and leave it a decoder.
         """
+        if shape.native and (read := plain.read(data, shape, self.limits)) is not None:
+            brief = not self.digests or len(data) <= BRIEF_BYTES
+            return await off_loop(brief, Decoded.of_integers, read, shape, self.digests)
         if not self.ready:
             raise DecodersBusy("there is no decoder at present", LAST_BACKOFF_S)
         clip = Clip(data, shape, object() if request is None else request, bulk)
@@ -212,7 +222,8 @@ class DecodePool:
 
     def _hold(self, decoded: Decoded) -> None:
         """Count the windows until nobody refers to them any more, in whichever thread that happens."""
-        loop, count = asyncio.get_running_loop(), decoded.windows.nbytes
+        windows = decoded.windows.samples if isinstance(decoded.windows, Recording) else decoded.windows
+        loop, count = asyncio.get_running_loop(), windows.nbytes
 
         def release() -> None:
             self._held_bytes -= count
@@ -223,7 +234,7 @@ class DecodePool:
                 loop.call_soon_threadsafe(release)
 
         self._held_bytes += count
-        weakref.finalize(decoded.windows if decoded.windows.base is None else decoded.windows.base, let_go)
+        weakref.finalize(windows if windows.base is None else windows.base, let_go)
 
     async def _replacement(self) -> Decoder:
         """A new decoder, retried until there is one: processes and descriptors may be exhausted for a while."""

@@ -14,11 +14,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import zmq.asyncio
 
+from model.config import FrontEndConfig
 from model.info import ModelInfo
+from model.native import Recording, ratio
 from service.ipc.admission import AdmissionCache
 from service.ipc.embedding import (
     Embedded,
@@ -175,7 +178,7 @@ class WorkerClient:
 
     async def embed_audio(
         self,
-        windows: Vectors,
+        windows: Vectors | Recording,
         *,
         deadline: float,
         priority: Priority = Priority.INTERACTIVE,
@@ -185,15 +188,24 @@ class WorkerClient:
         link = self._least_loaded() if reservation is None else self._links[reservation.worker]
         model = self._model_of(link, fingerprint)
         samples = model.config.front_end.window_samples
-        if windows.ndim != 2 or windows.shape[1] != samples or not len(windows):
-            raise ValueError(f"windows must be [n, {samples}], not {windows.shape}")
         group = next(self._ids) if reservation is None else reservation.id
-        rows = max(1, PART_BYTES // (4 * samples))
-        parts = [windows[at : at + rows] for at in range(0, len(windows), rows)]
-        messages: list[tuple[Audio | Text, Buffer]] = [
-            (Audio(next(self._ids), len(part), priority.value, deadline, group, REQUEST_ID.get()), array_buffer(part))
-            for part in parts
-        ]
+
+        def audio(rows: int) -> Audio:
+            return Audio(next(self._ids), rows, priority.value, deadline, group, REQUEST_ID.get())
+
+        messages: list[tuple[Audio | Text, Buffer]]
+        if isinstance(windows, Recording):
+            messages = [
+                (replace(audio(len(part)), rate=part.rate, starts=part.starts.tolist(), length=part.length), data)
+                for part in parts_of_recording(windows, model.config.front_end)
+                for data in [part.samples.data.cast("B")]
+            ]
+        else:
+            if windows.ndim != 2 or windows.shape[1] != samples or not len(windows):
+                raise ValueError(f"windows must be [n, {samples}], not {windows.shape}")
+            rows = max(1, PART_BYTES // (4 * samples))
+            parts = [windows[at : at + rows] for at in range(0, len(windows), rows)]
+            messages = [(audio(len(part)), array_buffer(part)) for part in parts]
         link.load += len(windows)
         try:
             return await self._embedded(link, messages, deadline)
@@ -250,6 +262,26 @@ class WorkerClient:
         if not isinstance(answer, Done):
             raise EmbeddingError(f"the worker answered {type(answer).__name__}")
         return Embedded(buffer_array(vectors, answer.rows), answer.queue_s, answer.compute_s)
+
+
+def parts_of_recording(recording: Recording, front_end: FrontEndConfig) -> Iterator[Recording]:
+    """A recording as parts that fit into one message each, each with whole windows. Raises ValueError for a rate that
+    workers do not resample, and for windows of which a single one does not fit."""
+    found = ratio(recording.rate, front_end.sample_rate)
+    if found is None:
+        raise ValueError(f"workers do not resample {recording.rate} Hz to {front_end.sample_rate} Hz")
+    window_bytes = 2 * (front_end.window_samples // found.model + 2 + 2 * found.lead) * found.native
+    if window_bytes > PART_BYTES:
+        raise ValueError(f"a window of {window_bytes} bytes is too large for a message")
+    rows = len(recording)
+    if recording.samples.nbytes > PART_BYTES:
+        hop = recording.samples.nbytes / rows
+        rows = max(1, int((PART_BYTES - window_bytes) / max(hop, 1.0)))
+    if rows >= len(recording):
+        yield recording
+        return
+    for first in range(0, len(recording), rows):
+        yield recording.part(first, first + rows, found, front_end.window_samples)
 
 
 def parts_of(prompts: Sequence[str]) -> Iterator[list[str]]:

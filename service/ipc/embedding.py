@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.info import ModelInfo
+from model.native import Recording
 
 Vectors = npt.NDArray[np.float32]
 
@@ -76,8 +77,9 @@ class Reservation:
 
 
 class Embedder(Protocol):
-    """Embeds windows float32 [n, window_samples] and prompts. `deadline` is in `time.monotonic()` seconds.
+    """Embeds windows float32 [n, window_samples], those of a recording that is not resampled yet, and prompts.
 
+    `deadline` is in `time.monotonic()` seconds.
     If one window of a call fails, the whole call does, so each clip is a call of its own. Cancelling the awaiting task
     drops the work that has not reached the device. With `fingerprint`, embeddings come from that model or not at all.
     All methods raise EmbeddingError.
@@ -113,7 +115,7 @@ class Embedder(Protocol):
 
     async def embed_audio(
         self,
-        windows: Vectors,
+        windows: Vectors | Recording,
         *,
         deadline: float,
         priority: Priority = Priority.INTERACTIVE,

@@ -128,7 +128,7 @@ class Link:
 
     def _send(self, message: Message, payload: Buffer = b"") -> None:
         """Queue a message for the worker; never blocks. Raises WorkerUnavailable if it is not connected."""
-        sent = self._socket.send_multipart(encode(message, payload), zmq.NOBLOCK, copy=len(payload) < 1 << 16)
+        sent = self._socket.send_multipart(encode(message, payload), zmq.NOBLOCK)
         try:
             asyncio.ensure_future(sent).result()  # a future that is done, since nothing blocks
         except zmq.Again:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import numpy as np
@@ -21,6 +21,7 @@ import zmq.asyncio
 
 from model.config import ClapConfig
 from model.info import ModelInfo
+from model.native import Recording, ratio
 from service.ipc.embedding import Vectors
 
 PART_BYTES = 16 << 20
@@ -61,8 +62,10 @@ class Release:
 class Audio:
     """API process → worker, with windows float32 [rows, samples]. Answered with Done or Failed.
 
-    `deadline` is in `time.monotonic()` seconds, the same in all processes. Messages of the same `group` belong to one
-    HTTP request: they share its turns, and the reservation whose id it is. `request_id` is for the worker's log lines.
+    With `rate`, the samples are those of a `model.native.Recording` instead, 16-bit integers at that rate, and
+    `starts` [rows] and `length` are its members. `deadline` is in `time.monotonic()` seconds, the same in all
+    processes. Messages of the same `group` belong to one HTTP request: they share its turns, and the reservation whose
+    id it is. `request_id` is for the worker's log lines.
     """
 
     id: int
@@ -71,6 +74,9 @@ class Audio:
     deadline: float
     group: int
     request_id: str = ""
+    rate: int = 0
+    starts: list[int] = field(default_factory=list)
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,16 @@ def buffer_array(payload: memoryview, rows: int) -> Vectors:
     if rows < 1 or len(payload) % (4 * rows) or not payload:
         raise Malformed(f"{len(payload)} bytes are not {rows} rows of float32")
     return np.frombuffer(payload, np.float32).reshape(rows, -1)
+
+
+def recording(message: Audio, payload: memoryview, target: int) -> Recording:
+    """The recording that a message holds, for a model at `target` Hz. Raises Malformed."""
+    starts = np.array(message.starts, np.int64)
+    if ratio(message.rate, target) is None or not payload or len(payload) % 2:
+        raise Malformed(f"{len(payload)} bytes at {message.rate} Hz are no recording")
+    if starts.shape != (message.rows,) or message.rows < 1 or starts.min() < 0 or message.length < 1:
+        raise Malformed(f"{len(starts)} starts for {message.rows} windows")
+    return Recording(np.frombuffer(payload, "<i2"), message.rate, starts, message.length)
 
 
 def model_to_json(info: ModelInfo) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from model.info import ModelInfo
 from model.isolation import DeviceFault, Outcome, embed_each
+from model.native import Excerpt
 from service.ipc.embedding import Vectors
 from service.worker.batching import BatchQueue
 from service.worker.requests import Batch, Kind
@@ -41,7 +42,7 @@ class Model(Protocol):
     window_samples: int
     info: ModelInfo
 
-    def embed_audio(self, windows: Sequence[Vectors]) -> Vectors: ...
+    def embed_audio(self, windows: Sequence[Vectors | Excerpt]) -> Vectors: ...
 
     def embed_text(self, prompts: Sequence[str]) -> Vectors: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.native import Recording
 from service.ipc.embedding import Vectors
 
 Key = tuple[bytes, int]
@@ -12,11 +13,11 @@ Key = tuple[bytes, int]
 
 @dataclass(slots=True)
 class Job:
-    """A request's items, windows [n, samples] or n prompts, and the embeddings [n, d] that are done so far."""
+    """A request's items, n windows or n prompts, and the embeddings [n, d] that are done so far."""
 
     client: bytes
     id: int
-    items: Vectors | list[str]
+    items: Vectors | Recording | list[str]
     vectors: Vectors
     left: int
     request_id: str

@@ -15,6 +15,7 @@ import numpy as np
 import zmq
 
 from model.isolation import Outcome
+from model.native import Recording
 from service import lifeline
 from service.ipc.embedding import Priority, Vectors
 from service.ipc.stats import WorkerStats
@@ -39,6 +40,7 @@ from service.ipc.transport import (
     encode,
     listen,
     model_to_json,
+    recording,
 )
 from service.observe.logs import of_request
 from service.worker.batching import BatchQueue, Refused
@@ -178,16 +180,19 @@ class Worker:
             self._send(client, Reserved(message.id))
 
     def _admit(self, client: bytes, message: Audio | Text, payload: memoryview, now: float) -> None:
-        items: Vectors | list[str]
+        items: Vectors | Recording | list[str]
         costs: list[float]
         if isinstance(message, Audio):
-            items = buffer_array(payload, message.rows)
-            if items.shape[1] != self.model.window_samples:
-                raise Malformed(f"windows of {items.shape[1]} samples, not {self.model.window_samples}")
+            if message.rate:
+                items = recording(message, payload, self.model.info.config.front_end.sample_rate)
+            else:
+                items = buffer_array(payload, message.rows)
+                if items.shape[1] != self.model.window_samples:
+                    raise Malformed(f"windows of {items.shape[1]} samples, not {self.model.window_samples}")
             kind, costs = Kind.AUDIO, [self.window_s] * len(items)
         else:
-            items = json.loads(bytes(payload))
-            kind, costs = Kind.TEXT, [token_cost(prompt, self.max_tokens) for prompt in items]
+            prompts: list[str] = json.loads(bytes(payload))
+            items, kind, costs = prompts, Kind.TEXT, [token_cost(prompt, self.max_tokens) for prompt in prompts]
         vectors = np.zeros((len(items), self.model.dim), np.float32)
         job = Job(client, message.id, items, vectors, len(items), message.request_id)
         group = (client, message.group)
@@ -254,7 +259,7 @@ class Worker:
 
     def _send(self, client: bytes, message: Message, payload: Buffer = b"") -> None:
         try:
-            self._socket.send_multipart([client, *encode(message, payload)], zmq.NOBLOCK, copy=len(payload) < 1 << 16)
+            self._socket.send_multipart([client, *encode(message, payload)], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise

@@ -10,8 +10,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import numpy as np
 
+from model.audio import resample
 from model.config import ClapConfig, ExampleScale, FrontEndConfig, PromptConfig, TextEncoderConfig
 from model.info import ModelInfo
+from model.native import Recording
+from model.windows import pad
 from service.ipc.embedding import (
     DeadlineExceeded,
     Embedded,
@@ -62,6 +65,16 @@ def meaning(prompt: str) -> Vectors:
     direction = np.random.default_rng(zlib.crc32(prompt.encode())).normal(size=DIM)
     unit: Vectors = (direction / np.linalg.norm(direction)).astype(np.float32)
     return unit
+
+
+def resampled(recording: Recording) -> Vectors:
+    """The windows of a recording, as a worker makes them."""
+    front_end = CONFIG.front_end
+    floats = recording.samples.astype(np.float32) / np.float32(32_768)
+    samples = resample(floats, recording.rate, front_end.sample_rate)
+    if len(samples) <= front_end.window_samples:
+        return pad(samples, front_end.window_samples, front_end.padding)[np.newaxis]
+    return np.stack([samples[start : start + front_end.window_samples] for start in recording.starts])
 
 
 class SpectralEmbedder:
@@ -129,7 +142,7 @@ class SpectralEmbedder:
 
     async def embed_audio(
         self,
-        windows: Vectors,
+        windows: Vectors | Recording,
         *,
         deadline: float,
         priority: Priority = Priority.INTERACTIVE,
@@ -145,6 +158,8 @@ class SpectralEmbedder:
         await self._wait(deadline, self.audio_delay_s)
         if self.audio_failure is not None:
             raise self.audio_failure
+        if isinstance(windows, Recording):
+            windows = resampled(windows)
         return Embedded(spectra(windows), 0.0, time.perf_counter() - began)
 
     async def embed_text(

@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.config import FrontEndConfig
+from model.native import Recording
+from model.windows import window_starts
 from service.ipc import client as clients
 from service.ipc import link
-from service.ipc.client import WorkerClient, parts_of
+from service.ipc.client import WorkerClient, parts_of, parts_of_recording
 from service.ipc.embedding import (
     DeadlineExceeded,
     Embedded,
@@ -24,6 +27,7 @@ from service.ipc.embedding import (
     RejectedItem,
     WorkerUnavailable,
 )
+from service.ipc.transport import PART_BYTES
 from tests.service.fakes import BAD, SAMPLES, FakeModel, serving, soon, until, windows
 
 OLD, NEW = "a" * 64, "b" * 64
@@ -232,3 +236,23 @@ async def test_work_for_a_worker_that_stops_fails_at_once(tmp_path: Path, model:
 async def test_windows_that_are_not_contiguous(client: WorkerClient) -> None:
     clip = np.asfortranarray(windows(1, 2, 3))
     assert (await client.embed_audio(clip, deadline=soon())).vectors[:, 0].tolist() == [1, 2, 3]
+
+
+def test_a_long_recording_is_sent_in_parts_with_whole_windows() -> None:
+    front_end = FrontEndConfig(sample_rate=32_000, f_max=8_000)
+    samples = np.zeros(48_000 * 600, np.int16)
+    starts = window_starts(32_000 * 600, front_end.window_samples, front_end.window_hop_samples)
+    parts = list(parts_of_recording(Recording(samples, 48_000, starts, 32_000 * 600), front_end))
+    assert [len(part) for part in parts[:-1]] == [len(parts[0])] * (len(parts) - 1)
+    assert sum(len(part) for part in parts) == len(starts) == 120
+    for part in parts:
+        assert part.samples.nbytes <= PART_BYTES
+        assert (part.starts[-1] + front_end.window_samples) * 48_000 / 32_000 <= len(part.samples)
+    short = Recording(samples[:100], 48_000, starts[:1], 67)
+    assert list(parts_of_recording(short, front_end)) == [short]
+
+
+def test_a_recording_at_a_rate_that_workers_do_not_resample_is_refused() -> None:
+    recording = Recording(np.zeros(100, np.int16), 44_101, np.zeros(1, np.int64), 73)
+    with pytest.raises(ValueError, match="44101 Hz"):
+        list(parts_of_recording(recording, FrontEndConfig(sample_rate=32_000)))

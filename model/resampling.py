@@ -1,0 +1,85 @@
+"""Batches of windows resampled to the model's rate, on the model's device, by overlap-save in the frequency domain.
+
+A frame of several blocks is transformed, cut or extended to the spectrum of as many blocks at the other rate, filtered
+and transformed back; the blocks at its ends, which the filter mixes with the other end, are dropped. Equal to libsoxr's
+`HQ` up to the upper twelfth of the band, where the two filters fall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.config import Padding
+from model.native import Excerpt, Ratio, ratio
+from model.windows import Samples
+
+FRAME = 16
+"""Blocks in a frame: enough that few are dropped, and few enough for the caches of a core."""
+
+
+class Resampler:
+    """From recordings at `rate` Hz to windows of `window` samples at `target` Hz. Raises ValueError for other rates."""
+
+    def __init__(self, rate: int, target: int, window: int, device: torch.device) -> None:
+        found = ratio(rate, target)
+        if found is None:
+            raise ValueError(f"{rate} Hz has no small ratio to {target} Hz")
+        self.ratio: Ratio = found
+        self._window = window
+        self._device = device
+        self._frame = max(FRAME, 8 * found.lead)
+        self._step = self._frame - 2 * found.lead
+        blocks = -(-(window + found.model - 1) // found.model)
+        self._frames = -(-blocks // self._step)
+        self._row = (self._frames * self._step + 2 * found.lead) * found.native
+        self._gain = torch.from_numpy(self._response()).to(device) if found.lead else None
+
+    def _response(self) -> Samples:
+        """The filter's frequency response [2 x bins], for real and imaginary parts, scaled for the two lengths."""
+        taps = self.ratio.filter()
+        native, model = self._frame * self.ratio.native, self._frame * self.ratio.model
+        impulse = np.zeros(max(native, model))
+        impulse[: len(taps)] = taps
+        impulse[-len(taps) + 1 :] = taps[:0:-1]
+        response = np.fft.rfft(impulse).real[: min(native, model) // 2 + 1]
+        return np.repeat(response * (model / native), 2).astype(np.float32)
+
+    def windows(self, excerpts: Sequence[Excerpt], padding: Padding) -> Tensor:
+        """Excerpts -> windows [b, window]. A clip that is shorter is padded."""
+        rows = np.empty((len(excerpts), self._row), np.float32)
+        before = [excerpt.write(row, self.ratio) for excerpt, row in zip(excerpts, rows, strict=True)]
+        native = torch.from_numpy(rows).to(self._device)
+        # On a CPU, one at a time: a window's frames stay in the core's cache.
+        parts = native.split(1) if self._device.type == "cpu" else (native,)
+        resampled = [row for part in parts for row in self._resample(part)]
+        return torch.stack(
+            [
+                self._window_of(row[at:], excerpt.recording.length, padding)
+                for row, at, excerpt in zip(resampled, before, excerpts, strict=True)
+            ]
+        )
+
+    def _resample(self, rows: Tensor) -> Tensor:
+        """Samples [b, row] -> samples at the model's rate [b, n], at least a window and a block."""
+        if self._gain is None:
+            return rows
+        native, model = self._frame * self.ratio.native, self._frame * self.ratio.model
+        frames = rows.unfold(1, native, self._step * self.ratio.native)
+        spectrum = torch.fft.rfft(frames)[..., : len(self._gain) // 2].contiguous()
+        torch.view_as_real(spectrum).flatten(-2).mul_(self._gain)
+        edge = self.ratio.lead * self.ratio.model
+        resampled: Tensor = torch.fft.irfft(spectrum, model)[..., edge : model - edge].flatten(1)
+        return resampled
+
+    def _window_of(self, samples: Tensor, length: int, padding: Padding) -> Tensor:
+        """The first window of resampled samples, padded as `model.windows.pad` does if the clip is shorter."""
+        if length >= self._window:
+            return samples[: self._window]
+        kept = {"repeat": self._window, "repeat_whole": self._window // length * length, "zero": length}[padding]
+        padded = samples[torch.arange(self._window, device=samples.device) % length]
+        padded[kept:] = 0
+        return padded
