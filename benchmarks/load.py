@@ -78,8 +78,9 @@ class Clips:
         self._recordings = [Path(file).read_bytes() for file in files]
         if self._compressed:
             return
-        # A length that base64 encodes without padding, so that the position of the counter is known.
-        self._recordings = [data[: len(data) - len(data) % 6] for data in self._recordings]
+        # Base64 encodes such a length without padding, so the position of the counter is known.
+        if any(len(data) % 6 for data in self._recordings):
+            raise ValueError("a recording's length in bytes is not a multiple of 6")
         if body != "raw":
             self._encoded = [base64.b64encode(data) for data in self._recordings]
 

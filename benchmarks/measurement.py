@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,18 +57,29 @@ def percentiles(milliseconds: Sequence[float], *points: float) -> list[float]:
     return [float(value) for value in np.percentile(milliseconds, points)]
 
 
-def run(plan: Plan) -> tuple[list[Sample], float]:
-    """Run the plan in a load generator process. Returns its requests and the CPU seconds that it used."""
+def run(plan: Plan, generators: int = 1) -> tuple[list[Sample], float]:
+    """Run the plan in load generator processes, which share its clients. Returns its requests and the CPU seconds that
+    generating them took."""
+    shares = [plan]
+    if generators > 1 and plan.clients is not None:
+        shares = [replace(plan, clients=plan.clients // generators, seed=number) for number in range(generators)]
     command = [sys.executable, "-m", "benchmarks.load"]
-    done = subprocess.run(command, input=json.dumps(asdict(plan)), stdout=subprocess.PIPE, text=True, check=True)
-    result = json.loads(done.stdout)
-    return [Sample(**sample) for sample in result["samples"]], result["cpu_s"]
+    running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in shares]
+    with ThreadPoolExecutor(len(shares)) as threads:
+        written = list(
+            threads.map(lambda process, share: process.communicate(json.dumps(asdict(share)))[0], running, shares)
+        )
+    if any(process.returncode for process in running):
+        raise RuntimeError("a load generator failed")
+    results = [json.loads(text) for text in written]
+    samples = [Sample(**sample) for result in results for sample in result["samples"]]
+    return samples, sum(result["cpu_s"] for result in results)
 
 
-def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]]) -> Measurement:
+def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]], generators: int = 1) -> Measurement:
     """Run a plan and measure it; `processes` are those of the system, by role."""
     before = {role: cpu_s(pids) for role, pids in processes.items()}
-    samples, generator_s = run(plan)
+    samples, generator_s = run(plan, generators)
     after = {role: cpu_s(pids) for role, pids in processes.items()}
     begin = plan.warm_up_s
     end = begin + plan.seconds

@@ -20,8 +20,15 @@ FORMATS = {
     "opus": ("OGG", "OPUS"),
 }
 """libsndfile's container and encoding, by the suffix of the clips."""
+WAV_HEADER_BYTES = 44
 OPUS_RATE = 48_000
 """The rate at which Opus is always encoded."""
+
+
+def frames_of(rate: int) -> int:
+    """Frames of a clip: 5 s, up to two frames less, so that a WAV has a multiple of 6 bytes (`load.Clips`)."""
+    frames = round(SECONDS * rate)
+    return frames - (WAV_HEADER_BYTES // 2 + frames) % 3
 
 
 def prepare(
@@ -44,6 +51,6 @@ def prepare(
             mono = samples[:, 0] if target == recorded else soxr.resample(samples[:, 0], recorded, target)
             clip = folder / f"{number}.{kind}"
             container, encoding = FORMATS[kind]
-            soundfile.write(clip, np.resize(mono, round(SECONDS * target)), target, format=container, subtype=encoding)
+            soundfile.write(clip, np.resize(mono, frames_of(target)), target, format=container, subtype=encoding)
             clips.append(str(clip))
     return clips

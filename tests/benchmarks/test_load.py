@@ -52,7 +52,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
 def clips(tmp_path: Path) -> list[str]:
     paths = [str(tmp_path / f"{number}.wav") for number in range(2)]
     for path in paths:
-        soundfile.write(path, np.zeros(1_000, np.int16), 8_000)
+        soundfile.write(path, np.zeros(998, np.int16), 8_000)
     return paths
 
 
