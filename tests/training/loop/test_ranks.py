@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from model.checkpoint import load
+from tests.checkpoints import TINY
 from tests.training.recordings import tiny_recipe
 from tests.training.start.test_head import recipe_of, write_tagger
 from training.data.manifest import read_manifest
@@ -66,6 +69,26 @@ def test_two_ranks_with_one_shard_stop_on_a_signal_and_one_rank_goes_on(
     assert step == len(lines(tmp_path))
     assert train(recipe, tmp_path, tmp_path / "run", stop_after=step + 1).step == step + 1
     assert "on 2 ranks and resumes on 1" in caplog.text
+
+
+def test_average_and_layer_rates_on_two_ranks_are_those_of_one(tmp_path: Path) -> None:
+    still = TINY.model_dump()
+    still["text_encoder"]["architecture"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    recipe = tiny_recipe(
+        tmp_path,
+        checkpoint=still,
+        epochs=1,
+        ema=0.5,
+        loss="sigmoid",
+        freeze={"batch_norm": True},
+        optimiser={"kind": "adamw", "layer_decay": 0.5, "decay_all": False, "weight_decay": 0.1},
+    )
+    train(recipe, tmp_path, tmp_path / "alone")
+    process = torchrun(recipe, tmp_path)
+    assert process.wait(300) == 0, (tmp_path / "log").read_text()
+    one, two = (load(tmp_path / name / "last").model.state_dict() for name in ("alone", "run"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def ranks_of(process: subprocess.Popen[bytes]) -> list[int]:
