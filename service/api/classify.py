@@ -25,6 +25,7 @@ from service.api.examples import SentExamples, in_order, prototypes_of
 from service.api.label_sets.set_examples import SetExamples
 from service.api.labels import ResolvedLabels, check_comparable, example_warnings, thresholds, warnings
 from service.api.problems import BY_CODE, Code, Problem, invalid
+from service.api.repeated_clips import RepeatedClips
 from service.api.request import Fields
 from service.api.request_bounds import RequestBounds
 from service.api.sliding import SlidingWindows, starts_of
@@ -98,6 +99,7 @@ class Classifier:
         self._max_answer_bytes = max_answer_bytes
         self._max_windows = max_windows
         self._sliding = SlidingWindows(embedder, recordings)
+        self._repeated = None if recordings is None else RepeatedClips()
         self._assembled: Lru[bytes, LabelEmbeddings] = Lru(LABELS_BYTES, _size)
         self._large_answer = asyncio.Lock()
 
@@ -313,7 +315,21 @@ class Classifier:
 
         `answered` says whether the answer has scores of the clip.
         """
-        shape = Shape.of(self._embedder.info.config.front_end, native=True)
+        info = self._embedder.info
+        shape = Shape.of(info.config.front_end, native=True)
+        hop = None if hop_s is None or not answered else round(hop_s * shape.rate)
+
+        def count(duration_s: float, own: int, sliding: int) -> None:
+            bounds.decoded(duration_s, (own if hop is None else sliding) if answered else 0)
+            if hop is not None:
+                bounds.sliding(sliding)
+
+        if self._repeated is not None:
+            key = await self._repeated.key(clip.data, info.fingerprint, hop)
+            if (repeated := self._repeated.get(key)) is not None:
+                stages.mark("cache")
+                count(repeated.duration_s, len(repeated.own.starts_s), len(repeated.sliding.starts_s))
+                return repeated
         try:
             async with asyncio.timeout(deadline.at - time.monotonic()):
                 bulk = deadline.priority is Priority.BULK
@@ -325,13 +341,8 @@ class Classifier:
             raise Overloaded(str(error), error.retry_after_s) from None
         finally:
             stages.mark("decode")
-        hop = None if hop_s is None or not answered else round(hop_s * shape.rate)
-        if hop is None:
-            bounds.decoded(decoded.duration_s, len(decoded.starts_s) if answered else 0)
-        else:
-            windows = len(starts_of(decoded, shape, hop))
-            bounds.decoded(decoded.duration_s, windows)
-            bounds.sliding(windows)
+        own_windows = len(decoded.starts_s)
+        count(decoded.duration_s, own_windows, own_windows if hop is None else len(starts_of(decoded, shape, hop)))
 
         async def embed(fingerprint: str) -> Embedded:
             embedded = await self._embedder.embed_audio(
@@ -356,7 +367,10 @@ class Classifier:
                 sliding = await self._sliding.embed(decoded, shape, hop, vectors, deadline)
         except RejectedItem:
             return ClipFailure(Code.UNSUPPORTED_AUDIO, "The model cannot embed this clip.")
-        return ClipEmbeddings(own, sliding, decoded.window_s, decoded.duration_s)
+        embeddings = ClipEmbeddings(own, sliding, decoded.window_s, decoded.duration_s)
+        if self._repeated is not None and self._embedder.info.fingerprint == info.fingerprint:
+            self._repeated.put(key, embeddings)
+        return embeddings
 
 
 def check_hop(hop_s: float | None, info: ModelInfo) -> None:
