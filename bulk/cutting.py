@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.config import Padding
 from model.windows import Samples, pad
+
+if TYPE_CHECKING:
+    from model.config import Padding
 
 SCORES, EVENTS = 1, 2
 """What a window is for: the item's scores, its events, or both."""

@@ -36,3 +36,11 @@ class Failure:
 
     reason: str
     detail: str
+
+
+class FetchError(Exception):
+    """An item whose bytes cannot be had: a short reason, and a sentence without what a server said."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail

@@ -20,10 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from bulk.cutting import Cutter, Piece
-from bulk.item import Failure, Item
+from bulk.item import Failure, FetchError, Item
 from bulk.messages import Begin, Done, Filled, Free, Read, Ready, Void
 from bulk.reading import opened
-from bulk.web import FetchError
 from model.audio import AudioError, ChannelsCancel, Limits, Samples, load, stream
 from model.memory import keep_freed_memory
 

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from bulk.item import Item, Place
+from bulk.item import FetchError, Item, Place
 from bulk.setup import ReaderSetup
-from bulk.web import FetchError, fetch
 
 if TYPE_CHECKING:
     import fsspec
@@ -37,6 +36,8 @@ def opened(item: Item, setup: ReaderSetup) -> Iterator[tuple[bytes | Path, str]]
             with _gathered(iter(lambda: file.read(BLOCK_BYTES), b""), setup.max_bytes) as found:
                 yield found
     elif item.place is Place.WEB:
+        from bulk.web import fetch  # a reader of files starts faster without it
+
         with _gathered(fetch(item.location, setup.web), setup.web.max_bytes) as found:
             yield found
     else:

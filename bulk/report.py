@@ -12,11 +12,10 @@ from typing import Any
 
 from bulk.excerpt import excerpt
 from bulk.folder import write_whole
-from bulk.item import Item, Place
+from bulk.item import FetchError, Item, Place
 from bulk.progress import duration
 from bulk.sources import file_item
 from bulk.summary import BINS, LabelSummary, Summary, Top, summed_up
-from bulk.web import FetchError
 
 PAGE, JSON = "report.html", "report.json"
 STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from model.config import FrontEndConfig, Padding
+if TYPE_CHECKING:  # pydantic would take half of a reader's start
+    from model.config import FrontEndConfig, Padding
 
 
 @dataclass(frozen=True)

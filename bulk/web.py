@@ -17,20 +17,13 @@ from contextlib import closing
 from functools import cache
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from bulk.item import FetchError
 from bulk.setup import WebLimits
 
 BLOCK_BYTES = 1 << 16
 REDIRECTS = {301, 302, 303, 307, 308}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 AGENT = "anysound-bulk"
-
-
-class FetchError(Exception):
-    """A recording that cannot be fetched: a short reason, and a sentence without what the server said."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
 
 
 def fetch(address: str, limits: WebLimits) -> Iterator[bytes]:

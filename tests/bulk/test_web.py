@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from bulk.item import FetchError
 from bulk.setup import WebLimits
-from bulk.web import FetchError, fetch, is_public
+from bulk.web import fetch, is_public
 
 BODY = b"RIFF" * 1_000
 
