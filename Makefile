@@ -17,7 +17,7 @@ TRAIN_START := 49d6ee0
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bench test test-slow test-ray lint format fuzz evaluate train-default screenshots manifests policy image-test clean
+.PHONY: help serve bench test test-slow test-ray docs lint format fuzz evaluate train-default screenshots manifests policy image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -51,6 +51,12 @@ test-slow: $(READY_TEST) ## Run the tests that take minutes
 test-ray: $(READY_TEST) ## Install Ray (600 MB) and run the tests on a cluster of two nodes
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m slow tests/bulk/test_cluster.py
+
+docs: $(READY_TEST) ## Build the documentation's site into build/site
+	rm -rf build/docs build/site && mkdir -p build/docs
+	$(BIN)/python docs/site.py build/docs
+	cp docs/zensical.toml build/
+	cd build && ../$(BIN)/zensical build --strict --clean --config-file zensical.toml
 
 lint: $(READY_TEST) ## Run ruff and mypy
 	$(BIN)/ruff check .

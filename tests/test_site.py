@@ -1,0 +1,59 @@
+"""The documentation's site builds, strictly, and its reference is what the code says."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.observe.metrics import REGISTRY
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pages of the site, in `docs`."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "docs").mkdir()
+    runpy.run_path(str(ROOT / "docs" / "site.py"))["write"](folder / "docs")
+    shutil.copy(ROOT / "docs" / "zensical.toml", folder)
+    return folder
+
+
+def test_no_link_leads_out_of_the_site(pages: Path) -> None:
+    for page in (pages / "docs").rglob("*.md"):
+        links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text())
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
+
+
+def test_the_reference_has_every_operation_metric_and_command(pages: Path) -> None:
+    reference = {page.stem: page.read_text() for page in (pages / "docs" / "reference").glob("*.md")}
+    for operation in ("POST /v1/classify", "POST /hf", "POST /v2/models/{name}/infer", "GET /livez"):
+        assert f"## `{operation}`" in reference["http"]
+    for name in ("classify", "embed", "checkpoint import", "train run", "serve"):
+        assert f"## `anysound {name}`" in reference["command"]
+    for family in REGISTRY.collect():
+        assert f"| `{family.name}" in reference["metrics"]
+    assert "| `anysound_queue_seconds` | gauge |" in reference["metrics"]
+
+
+def test_every_page_is_in_the_navigation(pages: Path) -> None:
+    navigation = set(re.findall(r'= "([\w/-]+\.md)"', (pages / "zensical.toml").read_text()))
+    docs = pages / "docs"
+    assert navigation == {
+        page.relative_to(docs).as_posix() for page in docs.rglob("*.md") if page.parent.name != "runbooks"
+    }
+
+
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(pages: Path) -> None:
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", "zensical.toml"]
+    done = subprocess.run(command, cwd=pages, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = (pages / "site" / "index.html").read_text()
+    loaded = re.findall(r'<(?:script|img|link rel="stylesheet")[^>]+(?:src|href)="(https?:[^"]+)"', built)
+    assert loaded == []
