@@ -20,6 +20,7 @@ SHIPPED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"][
 ]
 PACKAGES = [name for name in SHIPPED if not name.endswith(".py")]
 EXTRAS = {
+    "anysound": ["listen"],
     "service": ["traces"],
     "training": ["train", "datasets", "wandb"],
     "bulk": ["bulk", "ray"],
