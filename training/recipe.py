@@ -304,6 +304,12 @@ class Recipe(Frozen):
         if (audio.kind, audio.activation, text.kind) != ("mlp", "hardswish", "mlp"):
             raise ValueError("start.head needs an mlp with hardswish as audio_projection and an mlp as text_projection")
 
+    @property
+    def reads_urls(self) -> bool:
+        """Whether some shards are at a URL or printed by a command."""
+        sources = (*self.data, *self.validation.data)
+        return any(":" in place for source in sources if isinstance(source, Shards) for place in source.locations)
+
     def check(self, data: Path, world: int) -> None:
         """Raises RecipeError where a data path does not exist, or `world` ranks cannot share a batch equally."""
         if self.batch % (world * self.accumulation):
@@ -324,10 +330,14 @@ class Recipe(Frozen):
 
 
 def read_recipe(path: Path, data: Path = Path(), start: str | None = None) -> Recipe:
-    """Read a YAML file. A recipe without a `checkpoint` takes that of `start.checkpoint`, which `start` replaces.
+    """Read a YAML file, or one of the project's recipes by its name.
+
+    A recipe without a `checkpoint` takes that of `start.checkpoint`, which `start` replaces.
 
     Raises RecipeError naming the first member that is unknown, missing or out of range.
     """
+    if not path.exists() and (RECIPES / path.name).exists():
+        path = RECIPES / path.name
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

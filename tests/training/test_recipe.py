@@ -48,6 +48,10 @@ def test_what_is_wrong_is_named(tmp_path: Path, members: dict[str, Any], message
         read_recipe(written(tmp_path, **members))
 
 
+def test_a_recipe_of_the_project_is_found_by_its_name() -> None:
+    assert read_recipe(Path("paper.yaml")) == read_recipe(RECIPES / "paper.yaml")
+
+
 def test_a_recipe_that_is_not_there_or_not_yaml_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
         read_recipe(tmp_path / "none.yaml")

@@ -17,10 +17,11 @@ import torch
 import torch.distributed as dist
 
 from model.audio import AudioError
-from training.data.corpus import count_pairs, read_corpus
+from training.data.corpus import count_pairs
 from training.data.manifest import Captioned, ManifestError
 from training.data.segments import read_segment
 from training.loop.ranks import Ranks, on_leader
+from training.loop.run import read_together
 from training.loop.state import StateError
 from training.recipe import Recipe, RecipeError
 from training.start.start import check_paths
@@ -50,9 +51,7 @@ def examine(recipe: Recipe, data: Path, run: Path, ranks: Ranks) -> Iterator[Fin
     clips: list[Captioned] = []
 
     def read() -> str:
-        index = run / "index"
-        on_leader(ranks, read_corpus, recipe, data, index)
-        corpus = read_corpus(recipe, data, index)
+        corpus = read_together(recipe, data, run, ranks)
         clips.extend(corpus.training)
         held_out = len(corpus.validation)
         return f"{len(clips):,} recordings with {count_pairs(clips):,} captions, {held_out:,} held out"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from model.checkpoint import load
 from model.clap import MAX_LOGIT_SCALE
 from model.config import Frozen
-from training.data.corpus import count_pairs, draws_of, read_corpus
+from training.data.corpus import Corpus, count_pairs, draws_of, read_corpus
 from training.data.loader import Batch, Segments, batches, shards_of, weights_of
 from training.data.sampler import Batches
 from training.loop.accumulate import accumulate, dropout_seed
@@ -77,6 +77,17 @@ def train(recipe: Recipe, data: Path, run: Path, ranks: Ranks | None = None, sto
         return trainer.train(stop, metrics, stop_after)
 
 
+def read_together(recipe: Recipe, data: Path, run: Path, ranks: Ranks) -> Corpus:
+    """The corpus, on every rank. The leader makes the index of remote shards; the others find it in the run's folder.
+
+    Raises ManifestError.
+    """
+    index = run / "index"
+    if ranks.world > 1 and recipe.reads_urls:
+        on_leader(ranks, read_corpus, recipe, data, index)
+    return read_corpus(recipe, data, index)
+
+
 class Trainer:
     """A run, set up or resumed: model, data, optimiser, and how far it is."""
 
@@ -84,10 +95,7 @@ class Trainer:
         recipe.check(data, ranks.world)
         check_paths(recipe, data)
         self.recipe, self.data, self.run, self.ranks = recipe, data, run, ranks
-        # The leader makes the index of remote shards; the others find it in the run's folder.
-        index = run / "index"
-        on_leader(ranks, read_corpus, recipe, data, index)
-        self.corpus = read_corpus(recipe, data, index)
+        self.corpus = read_together(recipe, data, run, ranks)
         self.clap, self.tokenizer = build(recipe, data)
         segments = Segments(
             self.corpus.training, recipe.checkpoint.front_end, recipe.seed, drawn=recipe.captions == "drawn"
