@@ -7,6 +7,7 @@ CPU time of all processes; CPU time tolerates other load on the machine.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import random
 import resource
@@ -160,6 +161,18 @@ def broken(clips: Sequence[str], count: int, rounds: int, work: Path) -> None:
     out.print(f"time with the broken files over that without, medians: {walls:.2f} by wall, {cpus:.2f} by CPU time")
 
 
+def held(lock: Path) -> bool:
+    """Whether a run has the lock of its folder: it has loaded its code, and is about to work."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def kills(clips: Sequence[str], count: int, times: int, work: Path) -> None:
     """Kill a run at random moments until it is done; every item must have its rows once."""
     paths = copies(clips, work / "in-kills", count)
@@ -171,10 +184,10 @@ def kills(clips: Sequence[str], count: int, times: int, work: Path) -> None:
     chance, lost, doubled = random.Random(1), 0, 0
     for number in range(times + 1):
         with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-            while number < times and process.poll() is None and not (folder / ".lock").exists():
+            while number < times and process.poll() is None and not held(folder / ".lock"):
                 time.sleep(0.05)
             if number < times:
-                time.sleep(chance.uniform(0.5, 12.0))
+                time.sleep(chance.uniform(1.0, 25.0))
                 process.send_signal(signal.SIGKILL)
         found = pq.read_table(folder / SCORES).column("path").to_pylist() if any(folder.glob("*/part*.parquet")) else []
         doubled += len(found) - len(NAMES) * len(set(found))
