@@ -138,6 +138,15 @@ SCORE = {
     "type": "object",
     "properties": {"label": {"type": "string"}, "score": {"type": "number"}, "similarity": {"type": "number"}},
 }
+EVENT = {
+    "type": "object",
+    "properties": {
+        "label": {"type": "string"},
+        "start_s": {"type": "number"},
+        "end_s": {"type": "number"},
+        "score": {"type": "number"},
+    },
+}
 ANSWER_EXAMPLE = {
     "model": {"name": "anysound-small", "fingerprint": "b1a6d88e…"},
     "activation": "softmax",
@@ -218,6 +227,7 @@ CLASSIFY: dict[str, Any] = {
                                         "duration_s": {"type": "number"},
                                         "scores": {"type": "array", "items": SCORE},
                                         "timeline": {"type": "array", "items": {"type": "object"}},
+                                        "events": {"type": "array", "items": EVENT},
                                         "none_of_these": {"type": "number"},
                                         "error": {"type": "object"},
                                     },

@@ -82,7 +82,7 @@ def test_a_source_that_fails_ends_the_stream(address: str) -> None:
 
 def test_events_are_typed(address: str) -> None:
     with Client(address) as client:
-        labels = [Label("crow", threshold=0.2), "drums"]
+        labels: list[str | Label] = [Label("crow", threshold=0.2), "drums"]
         [event] = client.classify(CROW, labels, events=True, threshold=1.0).result.events
         assert event.label == "crow"
         assert event.start_s == 0

@@ -37,7 +37,7 @@ def test_onset_and_offset_are_within_a_hop(hop_s: float, start_s: float, end_s: 
 
 def test_windows_that_do_not_overlap_give_merged_windows() -> None:
     scores = np.array([[0.1], [0.9], [0.7], [0.2], [0.6]])
-    found = events(np.arange(5) * WINDOW_S, scores, WINDOW_S, 23)
+    found = events(np.array([0.0, 5.0, 10.0, 15.0, 20.0]), scores, WINDOW_S, 23)
     assert [(event.start_s, event.end_s, round(event.score, 9)) for event in found] == [(5, 15, 0.9), (20, 23, 0.6)]
 
 
@@ -68,7 +68,7 @@ def test_a_score_at_the_threshold_is_not_above_it() -> None:
 
 def test_events_are_in_the_order_of_time_and_each_label_has_its_threshold() -> None:
     scores = np.array([[0.2, 0.9, 0.4], [0.7, 0.1, 0.4], [0.8, 0.9, 0.4]])
-    found = list(find_events(np.arange(3) * WINDOW_S, scores, [0.5, 0.5, 0.3], WINDOW_S, WINDOW_S, 15))
+    found = list(find_events([0.0, 5.0, 10.0], scores, [0.5, 0.5, 0.3], WINDOW_S, WINDOW_S, 15))
     assert [(event.label, event.start_s, event.end_s) for event in found] == [
         (1, 0, 5),
         (2, 0, 15),
