@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.anysound.command import run, shell
+from tests.anysound.command import run
 
 LABELS = ("-l", "dog", "-l", "rain")
 
@@ -18,7 +18,7 @@ def samples(seconds: float, rate: int) -> bytes:
 
 
 def test_standard_input_is_scored_at_each_hop(tiny_folder: Path) -> None:
-    ran = shell(
+    ran = run(
         "listen",
         "-",
         *LABELS,
@@ -28,10 +28,10 @@ def test_standard_input_is_scored_at_each_hop(tiny_folder: Path) -> None:
         "16000",
         "--json",
         "--model",
-        str(tiny_folder),
+        tiny_folder,
         stdin=samples(3, 16_000),
     )
-    assert ran.returncode == 0, ran.stderr
+    assert ran.exit_code == 0, ran.stderr
     messages = [json.loads(line) for line in ran.stdout.splitlines()]
     ends = [message["end_s"] for message in messages]
     assert ends[-1] == 3
@@ -40,15 +40,15 @@ def test_standard_input_is_scored_at_each_hop(tiny_folder: Path) -> None:
 
 
 def test_half_a_sample_is_named(tiny_folder: Path) -> None:
-    ran = shell("listen", "-", *LABELS, "--model", str(tiny_folder), stdin=samples(1, 16_000) + b"\0")
-    assert ran.returncode == 2
-    assert b"ends within a sample" in ran.stderr
+    ran = run("listen", "-", *LABELS, "--model", tiny_folder, stdin=samples(1, 16_000) + b"\0")
+    assert ran.exit_code == 2
+    assert "ends within a sample" in ran.stderr
 
 
 def test_a_service_is_asked(address: str) -> None:
-    ran = shell("listen", "-", *LABELS, "--rate", "16000", "--url", address, stdin=samples(7, 16_000))
-    assert ran.returncode == 0, ran.stderr
-    lines = ran.stdout.decode().splitlines()
+    ran = run("listen", "-", *LABELS, "--rate", "16000", "--url", address, stdin=samples(7, 16_000))
+    assert ran.exit_code == 0, ran.stderr
+    lines = ran.stdout.splitlines()
     assert [line.split(" s ")[0].strip() for line in lines] == ["5.00", "6.00", "7.00"]
     assert all("dog" in line and "rain" in line for line in lines)
 
