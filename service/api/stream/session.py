@@ -158,6 +158,7 @@ class Session:
             except EmbeddingError as error:
                 log.debug("a window was dropped: %s", error)
                 self._drop()
+                await self._tell_dropped()
                 continue
             await self._tell_dropped()
             await self._answer(due, vectors)

@@ -190,7 +190,7 @@ async def test_killing_the_worker_costs_a_stream_windows_and_no_more(service: Se
 
         speaking = asyncio.create_task(speak())
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(110):
                 while seen[-2:] != ["dropped", "scores"]:
                     seen.append(json.loads(await socket.recv())["type"])
                     if len(seen) == 2:

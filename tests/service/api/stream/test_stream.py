@@ -314,7 +314,8 @@ def test_a_worker_that_restarts_costs_windows_and_not_the_stream(listen: Listen)
     time.sleep(0.5)
     embedder.audio_failure = None
     send(client, tone(200, 1))
-    assert json.loads(client.recv(timeout=20)) == {"type": "dropped", "windows": 2}
+    for _ in range(2):
+        assert json.loads(client.recv(timeout=20)) == {"type": "dropped", "windows": 1}
     assert json.loads(client.recv(timeout=20))["start_s"] == 4
 
 
