@@ -17,7 +17,7 @@ TRAIN_START := 49d6ee0
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bench test test-slow test-ray docs lint format fuzz evaluate train-default screenshots manifests policy image-test clean
+.PHONY: help serve bench cost test test-slow test-ray docs lint format fuzz evaluate train-default screenshots manifests policy image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -79,6 +79,9 @@ evaluate: $(READY) ## Measure the bundled checkpoint on the data sets under DATA
 bench: $(READY) ## Measure clips per second and latency, beside the bare model and peers; BENCH=--quick takes a minute
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/anysound bench $(if $(wildcard $(DATA)/eval/esc10),--clips $(DATA)/eval/esc10) $(BENCH)
+
+cost: $(READY) ## Print the CPU time of a clip beside the last figure that landed; two minutes, never fails
+	timeout 240 $(BIN)/python -m benchmarks.history || true
 
 train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoint
 	mkdir -p $(RUN)/start && git archive $(TRAIN_START) model/checkpoints/default | tar -x -C $(RUN)/start --strip-components 3

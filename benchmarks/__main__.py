@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmarks import recordings, weights
 from benchmarks.bare import Bare, Pace
+from benchmarks.comparison import compare
 from benchmarks.load import Plan
 from benchmarks.measurement import Measurement, measure, resident_mib, tree
 from benchmarks.report import Check, Report
@@ -240,7 +241,14 @@ class Bench:
     def peers(self) -> None:
         """All systems serve one ClapModel, one after the other, so that they do not compete for cores."""
         model = self.clap_model()
-        ours = self.each(None, self.model("clap"))
+        # Peers compute in float32: so does the service they are compared with. What it chooses by itself is its best.
+        ours = self.each(None, self.model("clap"), "--dtype", "float32")
+        best = self.each(None, self.model("clap"))
+        at = 32 if 32 in best else max(best)
+        self.report.notes.append(
+            f"clap, the service in the precision that it chooses, {at} clients: {best[at].clips_s:.1f} clips/s, "
+            f"p99 {best[at].p99:.0f} ms"
+        )
         for peer in ALL_PEERS:
             try:
                 theirs = self.each(peer, model)
@@ -256,12 +264,12 @@ class Bench:
                 sooner = f"{ours[at].p99:.0f} against {theirs[at].p99:.0f} ms"
                 self.check(f"p99 against {peer.name}, {at} clients", sooner, "ahead", ours[at].p99 < theirs[at].p99)
 
-    def each(self, peer: Peer | None, model: Path | None) -> dict[int, Measurement]:
+    def each(self, peer: Peer | None, model: Path | None, *flags: str) -> dict[int, Measurement]:
         """Measure a system at every number of clients."""
         log = self.options.out / f"{peer.name if peer else 'anysound'}-clap.log"
         with ExitStack() as stack:
             if peer is None or model is None:
-                running = stack.enter_context(anysound(model, log, *self.options.flags))
+                running = stack.enter_context(anysound(model, log, *self.options.flags, *flags))
             else:
                 self.say(f"starting {peer.name}")
                 running = stack.enter_context(peer.serving(model, self.cache / "venvs", log))
@@ -297,7 +305,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=Path, default=ROOT / "examples", help="folder of recordings")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--serve", default="", help="further options of `anysound serve`, in one string")
+    parser.add_argument("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"), help="compare two results.json")
     given = parser.parse_args(arguments)
+    if given.compare:
+        try:
+            table = compare(*given.compare)
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+        Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+        return 0
     parts = ("closed", "overload") if given.quick else tuple(given.parts.split(","))
     if unknown := set(parts) - set(PARTS):
         parser.error(f"unknown part {sorted(unknown)[0]}: there are {', '.join(PARTS)}")

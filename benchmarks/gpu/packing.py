@@ -1,0 +1,84 @@
+"""A folder with everything that a run on a bare GPU machine needs: `benchmarks/gpu/pack FOLDER`.
+
+The machine has Python 3.12, torch, torchaudio and transformers, and no network. The folder holds the project's source,
+wheels of the other packages for CPython 3.12, the bundled audio encoder and a few recordings: at most 60 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ("anysound", "benchmarks", "evaluation", "model", "service", "training", "pyproject.toml")
+MOST_BYTES = 60_000_000
+THERE = {
+    *("torch", "torchaudio", "transformers", "numpy", "safetensors", "tokenizers", "huggingface_hub", "filelock"),
+    *("pyyaml", "regex", "tqdm", "packaging", "fsspec", "sympy", "networkx", "jinja2", "markupsafe", "mpmath"),
+}
+"""What comes with torch and transformers."""
+WHEELS = (
+    *("av", "fastapi", "fastapi-offline", "httptools", "httpx", "msgspec", "prometheus-client", "pydantic"),
+    *("pydantic-settings", "python-multipart", "pyzmq", "redis", "rich", "soundfile", "soxr", "starlette", "typer"),
+    *("uvicorn", "uvloop", "pyyaml", "filelock"),
+)
+"""What the service and its benchmarks import. scikit-learn is not among them: only evaluation needs it."""
+
+
+def wheels(folder: Path) -> None:
+    """Download the wheels and what they need, in the project's exact versions, as CPython 3.12 on Linux takes them."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--dest", str(folder), "--constraint", str(ROOT / "constraints.txt"), "--only-binary", ":all:"]
+    command += ["--python-version", "3.12", "--implementation", "cp"]
+    for platform in ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"):
+        command += ["--platform", platform]
+    subprocess.run([*command, *WHEELS], check=True)
+    for wheel in folder.glob("*.whl"):
+        if wheel.name.split("-")[0].lower() in THERE - {"pyyaml", "filelock"}:
+            wheel.unlink()
+
+
+def source(folder: Path) -> None:
+    """Copy the packages, without caches."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SOURCE:
+        place = ROOT / name
+        if place.is_dir():
+            shutil.copytree(place, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            shutil.copy(place, folder / name)
+
+
+def pack(folder: Path, recordings: Path, with_wheels: bool = True, count: int = 8) -> int:
+    """Write the folder, which must not exist. Returns its size in bytes. Raises ValueError if it is too large."""
+    from benchmarks import recordings as clips
+    from benchmarks.gpu.models import BUNDLED, bundled_audio
+
+    folder.mkdir(parents=True)
+    source(folder / "source")
+    bundled_audio(folder / "models" / BUNDLED)
+    clips.prepare(recordings, folder / "recordings", 44_100, count)
+    if with_wheels:
+        (folder / "wheels").mkdir()
+        wheels(folder / "wheels")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if size > MOST_BYTES:
+        raise ValueError(f"the folder has {size / 1e6:.1f} MB, {MOST_BYTES / 1e6:.0f} MB at most can be carried")
+    return size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks/gpu/pack", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--clips", type=Path, default=ROOT / "examples", help="folder of recordings")
+    parser.add_argument("--no-wheels", action="store_true", help="for a machine that has the project installed")
+    given = parser.parse_args()
+    size = pack(given.folder, given.clips, not given.no_wheels)
+    print(f"{given.folder}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
