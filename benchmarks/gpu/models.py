@@ -11,7 +11,7 @@ from model.clap import Clap
 from model.config import ClapConfig, Cnn14Config, FrontEndConfig, HtsatConfig, MobileNetConfig, TextEncoderConfig
 
 BUNDLED, CNN14, HTSAT = "bundled", "cnn14", "htsat"
-SMALL_TEXT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+SMALL_TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
 CLAP_FRONT_END = FrontEndConfig(
     sample_rate=48_000, n_fft=1024, window_length=1024, hop_length=480, f_max=14_000, window_s=10, window_hop_s=10
 )
@@ -31,7 +31,7 @@ def bundled_audio(folder: Path) -> Path:
     torch.manual_seed(0)
     clap = Clap(checkpoint.config.model_copy(update={"text_encoder": text, "name": "bundled-audio"}))
     clap.audio_encoder.load_state_dict(checkpoint.model.audio_encoder.state_dict())
-    save(clap, folder, checkpoint.tokenizer)
+    save(clap, folder, checkpoint.tokenizer, torch.float16)
     return folder
 
 
