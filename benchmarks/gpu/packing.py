@@ -44,7 +44,7 @@ def modules(folder: Path, archive: Path) -> None:
         for wheel in folder.glob("*.whl"):
             with zipfile.ZipFile(wheel) as packed:
                 packed.extractall(temporary)  # noqa: S202
-        with tarfile.open(archive, "w:xz") as packed_again:
+        with tarfile.open(archive, "w:xz", preset=4) as packed_again:
             packed_again.add(temporary, arcname=".")
 
 

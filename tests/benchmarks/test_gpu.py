@@ -21,6 +21,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_part_reports_its_figures_and_the_run_writes_them(packed: Path, tmp_path: Path) -> None:
     arguments = [str(packed), "--device", "cpu", "--quick", "--parts", "learning", "--out", str(tmp_path)]
     assert main([*arguments, "--seconds", "300"]) == 0
@@ -42,6 +44,7 @@ def test_a_part_that_cannot_run_costs_only_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_part_runs(packed: Path, tmp_path: Path) -> None:
     status = main([str(packed), "--device", "cpu", "--quick", "--seconds", "600", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
