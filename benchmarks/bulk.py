@@ -253,7 +253,9 @@ def ray(clips: Sequence[str], count: int, work: Path) -> None:
 
     info = Engine(DEFAULT).info
     small = ModelInfo(
-        info.config.model_copy(update={"front_end": FrontEndConfig(sample_rate=8_000, f_max=4_000, window_s=1)}),
+        info.config.model_copy(
+            update={"front_end": FrontEndConfig(sample_rate=8_000, f_max=4_000, window_s=1, window_hop_s=1)}
+        ),
         *(info.fingerprint, 10.0, "cpu", "float32"),
     )
     items = list(expand(copies(clips, work / "in-ray", count)))
@@ -262,10 +264,10 @@ def ray(clips: Sequence[str], count: int, work: Path) -> None:
         local = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(nodes):
             local.add_node(num_cpus=1)
-        with cluster(local.address, partial(sleeping, small), Pool(nodes, batch_items=32)) as score:
+        with cluster(local.address, partial(sleeping, small), Pool(nodes, batch_items=16)) as score:
             ends = [(time.perf_counter(), done) for done, _ in enumerate(score(items, lambda: False), 1)]
         # From the first batch on: starting the actors is not the cluster's speed.
-        (first, before), (last, after) = ends[32 * nodes - 1], ends[-1]
+        (first, before), (last, after) = ends[16 * nodes - 1], ends[-1]
         rates.append((after - before) / (last - first))
         out.print(f"{nodes} nodes: {rates[-1]:.1f} items/s")
         local.shutdown()
@@ -292,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "broken": lambda: broken(clips, options.count, options.rounds, work),
             "kills": lambda: kills(clips, min(options.count, 400), 10, work),
             "hours": lambda: hours(options.hours, work),
-            "ray": lambda: ray(clips, 640, work),
+            "ray": lambda: ray(clips, 128, work),
         }
         for part in options.parts:
             every[part]()
