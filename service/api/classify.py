@@ -383,7 +383,7 @@ def check_hop(hop_s: float | None, info: ModelInfo) -> None:
 def check_examples(labels: ResolvedLabels, sent: SentExamples | None, info: ModelInfo) -> None:
     """Raise Problem if this checkpoint did not make a registered set's prototypes, or cannot use examples of some."""
     if labels.examples is not None:
-        labels.examples.check(info.fingerprint)
+        labels.examples.check(info.fingerprint, info.config.joint_dim)
     count = len(sent or (() if labels.examples is None else labels.examples.prototypes))
     check_comparable(len(labels.prompts.labels), count, info.config.example_scale)
 

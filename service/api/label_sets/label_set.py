@@ -73,6 +73,8 @@ class LabelSet:
             names = {label.name for label in label_set.labels}
             if not label_set.examples.prototypes or label_set.examples.prototypes.keys() - names:
                 raise ValueError("a label set with examples of other labels")
+            if len(label_set.examples.dims) > 1:
+                raise ValueError("a label set with examples of several checkpoints")
         if label_set.template is not None:
             check_template(label_set.template)
         vars(label_set)["etag"] = _etag(document)  # else the property would write it again

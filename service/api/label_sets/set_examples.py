@@ -60,9 +60,14 @@ class SetExamples:
             "counts": {name: prototype.count for name, prototype in self.prototypes.items()},
         }
 
-    def check(self, fingerprint: str) -> None:
-        """Raise Problem if another checkpoint than that of `fingerprint` made the prototypes."""
-        if self.fingerprint != fingerprint:
+    @property
+    def dims(self) -> set[int]:
+        """The dimensions of the prototypes; one, unless the stored document was tampered with."""
+        return {len(prototype.mean) for prototype in self.prototypes.values()}
+
+    def check(self, fingerprint: str, dim: int) -> None:
+        """Raise Problem if another checkpoint than the one of this fingerprint and dimension made the prototypes."""
+        if self.fingerprint != fingerprint or len(next(iter(self.prototypes.values())).mean) != dim:
             raise Problem(
                 Code.STALE_LABEL_SET,
                 f"The examples of this label set were embedded by checkpoint {self.fingerprint[:12]}, and the service "

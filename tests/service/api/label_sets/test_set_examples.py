@@ -13,6 +13,7 @@ from model.examples import Prototype
 from model.prompts import Label
 from service.api.label_sets.label_set import LabelSet
 from service.api.label_sets.set_examples import SetExamples
+from service.api.problems import Problem
 from tests.service.api.test_examples import SCALE, files_of, json_label, similarities
 from tests.service.api.test_routes import document, form, problem
 from tests.service.conftest import Serve, encoded
@@ -65,6 +66,7 @@ def test_other_examples_make_another_etag_and_count_as_memory() -> None:
     [
         {},
         {"cow": {"count": 1, "mean": "ADwAAA=="}},
+        {"dog": {"count": 1, "mean": "ADwAAA=="}, "cat": {"count": 1, "mean": "ADw="}},
         {"dog": {"count": 0, "mean": "ADwAAA=="}},
         {"dog": {"count": 33, "mean": "ADwAAA=="}},
         {"dog": {"count": 1, "mean": "AAAAAA=="}},
@@ -77,7 +79,7 @@ def test_other_examples_make_another_etag_and_count_as_memory() -> None:
 def test_examples_that_were_not_written_here_are_refused(prototypes: object) -> None:
     document = {
         "id": "a",
-        "labels": [{"name": "dog"}],
+        "labels": [{"name": "dog"}, {"name": "cat"}],
         "template": None,
         "examples": {"fingerprint": FINGERPRINT, "prototypes": prototypes},
     }
@@ -144,6 +146,15 @@ def test_after_a_change_of_the_checkpoint_the_examples_must_be_registered_again(
     assert form(client, low, label_set="words").status_code == 200
     assert client.put("/v1/label-sets/stale", json=body).status_code == 200
     assert form(client, low, label_set="stale").status_code == 200
+
+
+def test_examples_of_another_dimension_are_of_another_checkpoint() -> None:
+    examples = with_examples("pump").examples
+    assert examples is not None
+    examples.check(FINGERPRINT, 8)
+    for fingerprint, dim in ((FINGERPRINT, 16), ("ef" * 32, 8)):
+        with pytest.raises(Problem, match="Register the set again"):
+            examples.check(fingerprint, dim)
 
 
 def test_only_some_labels_with_examples_are_not_registered_without_calibration(client: TestClient, low: bytes) -> None:
