@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import queue
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -91,7 +92,8 @@ def print_scores(message: dict[str, Any]) -> None:
 
 def standard_input(rate: int, encoding: Encoding) -> Iterator[bytes]:
     size = round(PIECE_S * rate) * (2 if encoding == "s16le" else 4)
-    while data := sys.stdin.buffer.read1(size):
+    stream = cast(io.BufferedReader, sys.stdin.buffer)
+    while data := stream.read1(size):
         yield data
 
 

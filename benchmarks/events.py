@@ -106,7 +106,7 @@ class Model:
         vectors = embed_prompts(checkpoint, labels.prompts)
         self.labels: LabelEmbeddings = labels.assemble(dict(zip(labels.prompts, vectors, strict=True)))
 
-    def scores(self, windows: Samples, whole: bool = False) -> np.ndarray:  # type: ignore[type-arg]
+    def scores(self, windows: Samples, whole: bool = False) -> np.ndarray:
         """Sigmoid scores of each window, or of the clip that they make."""
         parts = [np.ascontiguousarray(windows[at : at + 32]) for at in range(0, len(windows), 32)]
         vectors = np.concatenate([embed_windows(self.checkpoint, part) for part in parts])

@@ -21,10 +21,11 @@ DIMENSIONS = 512
 def measure(name: str, pairs: int) -> float:
     """MiB by which this process grows."""
     keys = torch.arange(pairs)
-    loss, scale = {
-        "softmax": (ContrastiveLoss(), torch.tensor(10.0)),
-        "sigmoid": (SigmoidLoss(), torch.tensor([10.0, -10.0])),
-    }[name]
+    loss: ContrastiveLoss | SigmoidLoss
+    if name == "softmax":
+        loss, scale = ContrastiveLoss(), torch.tensor(10.0)
+    else:
+        loss, scale = SigmoidLoss(), torch.tensor([10.0, -10.0])
     small = torch.randn(8, DIMENSIONS, requires_grad=True)
     loss(small, small, scale, keys[:8], keys[:8]).backward()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

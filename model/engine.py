@@ -77,7 +77,7 @@ class Engine:
         self._lock = threading.Lock()
         if self.device.type == "cuda":
             # cuDNN rounds float32 to TF32 by default, which changes embeddings by 1e-3.
-            torch.backends.cudnn.conv.fp32_precision = "ieee"
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         checkpoint = load(folder, self.device)
         self.dim = checkpoint.config.joint_dim
         self.window_samples = checkpoint.config.front_end.window_samples

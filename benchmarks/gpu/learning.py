@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -72,7 +73,7 @@ def contrastive(part: Part, peak: float, ends: float) -> None:
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            seconds = seconds_of(lambda b=batch, c=chunks: step(b, c), device, 0.01 if part.quick else 2.0)
+            seconds = seconds_of(partial(step, batch, chunks), device, 0.01 if part.quick else 2.0)
             memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
             # Accumulating runs each forward pass twice; the share counts it once.
             share = flops * size / seconds / peak
@@ -111,7 +112,7 @@ def student(part: Part) -> None:
                 with torch.autocast(device.type, torch.bfloat16):
                     embedded = encoder(windows)
                 loss = 1 - torch.nn.functional.cosine_similarity(embedded.float(), targets).mean()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
                 optimiser.zero_grad()
 

@@ -6,6 +6,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -121,7 +122,7 @@ def forward_pass(part: Part, kind: str, peak: float) -> None:
                 else:
                     forward = ways[way]
                 with torch.inference_mode():
-                    seconds = seconds_of(lambda f=forward, w=windows: f(w), device, 0.02 if part.quick else 0.3)
+                    seconds = seconds_of(partial(forward, windows), device, 0.02 if part.quick else 0.3)
                 share = flops * batch / seconds / peak
                 value = f"{batch / seconds:.0f} windows/s, {share:.1%} of the peak"
                 part.note(f"{kind}, batch {batch}, {way}", value)

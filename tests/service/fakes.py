@@ -15,6 +15,8 @@ import numpy as np
 from model.config import ClapConfig, FrontEndConfig, TextEncoderConfig
 from model.info import ModelInfo
 from model.isolation import OutOfMemory
+from model.native import Excerpt
+from model.windows import Samples
 from service.ipc.embedding import Vectors
 from service.worker.requests import Kind
 from service.worker.wait_estimate import QueueLimits
@@ -65,8 +67,9 @@ class FakeModel:
         self.text_gate.set()
         self.entered = threading.Semaphore(0)
 
-    def embed_audio(self, windows: Sequence[Vectors]) -> Vectors:
-        values = [float(each[0]) for each in windows]
+    def embed_audio(self, windows: Sequence[Samples | Excerpt]) -> Vectors:
+        arrays = [each for each in windows if isinstance(each, np.ndarray)]
+        values = [float(each[0]) for each in arrays]
         self.batches.append(values)
         self.entered.release()
         self.gate.wait()
@@ -75,7 +78,7 @@ class FakeModel:
         if BAD in values:
             raise RuntimeError("the forward pass crashed")
         return np.array(
-            [[np.nan if v == NOT_FINITE else v, len(w)] for v, w in zip(values, windows, strict=True)], np.float32
+            [[np.nan if v == NOT_FINITE else v, len(w)] for v, w in zip(values, arrays, strict=True)], np.float32
         )
 
     def embed_text(self, prompts: Sequence[str]) -> Vectors:

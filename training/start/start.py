@@ -17,6 +17,7 @@ from model.clap import Clap
 from model.config import ClapConfig, TextEncoderConfig
 from model.htsat import Htsat
 from model.importers import htsat
+from model.importers.weights import Third
 from model.text import TextWeightsError, Tokenizer, package_folder
 from training.recipe import Recipe, RecipeError, start_config, start_folder
 from training.tagging.tagger import class_labels
@@ -144,10 +145,10 @@ def htsat_state(base: Htsat, state: dict[str, Tensor]) -> dict[str, Tensor]:
     used = set()
     for key in (name for name in base.state_dict() if name.startswith(prefix)):
         origin = htsat.origin(key.removeprefix(prefix))
-        name = origin.key if isinstance(origin, htsat.Third) else origin
+        name = origin.key if isinstance(origin, Third) else origin
         if name in state:
             used.add(name)
-            renamed[key] = state[name].chunk(3)[origin.index] if isinstance(origin, htsat.Third) else state[name]
+            renamed[key] = state[name].chunk(3)[origin.index] if isinstance(origin, Third) else state[name]
     return renamed | {key: value for key, value in state.items() if key not in used and not UNUSED.match(key)}
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.audio import AudioError, Limits
+from model.native import Integers
 from model.windows import Samples
 from service.decoding import seccomp
 from service.decoding.child import decode
@@ -229,7 +230,7 @@ ATTACKS: dict[str, Callable[[str], None]] = {
 }
 
 
-def attacked(data: memoryview, shape: Shape, limits: Limits) -> Samples:
+def attacked(data: memoryview, shape: Shape, limits: Limits) -> Samples | Integers:
     """A decoder's function."""
     name, _, argument = bytes(data[:4096]).partition(b" ")
     attack = ATTACKS.get(name.decode(errors="replace"))

@@ -63,6 +63,7 @@ async def differences(clips: dict[str, bytes]) -> dict[str, str]:
                 outside = error.detail
             try:
                 decoded = await decoding.decode(data, WHOLE)
+                assert isinstance(decoded.windows, np.ndarray)
                 inside: object = decoded.windows[0][: round(decoded.duration_s * RATE)].tobytes()
             except AudioError as error:
                 inside = error.detail

@@ -30,6 +30,7 @@ from tests.service.spectral import RATE, tone
 async def test_a_clip_becomes_windows() -> None:
     async with pool() as decoding:
         decoded = await decoding.decode(encoded(np.concatenate([tone(200), tone(3_000, 1.5)])), SHAPE)
+    assert isinstance(decoded.windows, np.ndarray)
     assert decoded.windows.shape == (3, RATE)
     assert decoded.starts_s == [0, 1, 1.5]
     assert decoded.duration_s == 2.5
@@ -149,6 +150,7 @@ async def test_what_a_long_clip_took_of_the_shared_memory_goes_back(monkeypatch:
     async with pool() as decoding:
         long = await decoding.decode(encoded(tone(200, 29.0)), SHAPE)
         (decoder,) = decoding._decoders
+        assert isinstance(long.windows, np.ndarray)
         assert long.windows.nbytes > 1 << 19
         for memory in (decoder._clip, decoder._windows):
             assert os.fstat(memory.descriptor).st_blocks * 512 <= 1 << 16

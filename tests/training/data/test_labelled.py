@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,10 @@ def test_recordings_in_test_are_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["manifest.jsonl", "."])
 def test_a_manifest_has_captions_or_labels(tmp_path: Path, place: str) -> None:
     write(tmp_path / "1.wav", tmp_path / "2.wav")
-    rows = [{"audio": "1.wav", "caption": "my dog", "label": "dog"}, {"audio": "2.wav", "labels": ["cat", "animal"]}]
+    rows: list[dict[str, Any]] = [
+        {"audio": "1.wav", "caption": "my dog", "label": "dog"},
+        {"audio": "2.wav", "labels": ["cat", "animal"]},
+    ]
     write_manifest(tmp_path / "manifest.jsonl", rows)
     clips = read_labelled(tmp_path / place, ["a {label}"])
     assert [(clip.label, clip.captions) for clip in clips] == [("dog", ("my dog",)), ("cat", ("a cat",))]

@@ -68,7 +68,7 @@ def test_one_command_trains_and_prints_before_and_after(mine: Path, tiny_folder:
     }
     frozen = ("caption_encoder", "logit_scale")
     assert not any(name.startswith(frozen) or "running" in name for name in changed)
-    assert bool(changed) == (result.config.training["mixed"] > 0)  # type: ignore[operator]
+    assert bool(changed) == (result.config.training["mixed"] > 0)
 
 
 def test_a_stopped_run_resumes_into_its_final_average(mine: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from model.clap import Clap
 from model.config import ClapConfig, HtsatConfig
 from model.htsat import Htsat, crops
 from model.importers import htsat
+from model.importers.weights import Third
 from tests.checkpoints import TINY
 from training.loop.layers import layers
 from training.recipe import RecipeError
@@ -36,7 +37,7 @@ def released(base: Htsat, path: Path) -> dict[str, torch.Tensor]:
     for key, value in base.state_dict().items():
         if key.startswith(prefix):
             origin = htsat.origin(key.removeprefix(prefix))
-            if isinstance(origin, htsat.Third):
+            if isinstance(origin, Third):
                 thirds.setdefault(origin.key, {})[origin.index] = value
             else:
                 state[origin] = value

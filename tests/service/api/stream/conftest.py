@@ -41,7 +41,7 @@ class Service:
             runner.run(self.server.live(self._listener, None))
 
     def connect(self, path: str = "/v1/stream", **options: Any) -> ClientConnection:
-        client = connect(self.url + path, compression=None, **options)
+        client: ClientConnection = connect(self.url + path, compression=None, **options)
         self._clients.enter_context(client)
         return client
 
