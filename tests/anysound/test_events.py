@@ -79,6 +79,7 @@ def test_what_makes_no_sense_is_refused(tiny_folder: Path, long: Path, arguments
     assert complaint in result.stderr
 
 
+@pytest.mark.slow
 def test_half_an_hour_takes_no_more_memory_than_a_minute(tiny_folder: Path, tmp_path: Path) -> None:
     """Half an hour of samples is 58 MB, beside a file of 29 MB that is mapped."""
     minute = (np.random.default_rng(0).standard_normal(60 * RATE) * 3_000).astype(np.int16)

@@ -36,7 +36,9 @@ def test_each_sound_is_an_event_and_a_region(row: Page) -> None:
 
 
 def test_an_edited_region_is_exported(row: Page) -> None:
-    row.get_by_label("Threshold", exact=True).fill("0.9")
+    with row.expect_response("**/v1/classify"):
+        row.get_by_label("Threshold", exact=True).fill("0.9")
+    expect(row.locator(".recording")).not_to_have_attribute("aria-busy", "true")
     expect(row.locator(".events tbody tr")).not_to_have_count(0)
     first = row.locator(".events tbody tr").first
     label = first.get_by_label("Label").input_value()
