@@ -10,8 +10,6 @@ IMAGE_TARGET ?= cuda
 READY_DEBIAN := $(VENV)/.ready-debian
 DATA ?= ../shared/data
 RUN ?= runs/default
-# The commit whose bundled checkpoint the recipe begins with.
-TRAIN_START := 49d6ee0
 
 # Waiting compute threads sleep: spinning ones slow a busy machine down.
 export OMP_WAIT_POLICY ?= passive
@@ -84,12 +82,11 @@ cost: $(READY) ## Print the CPU time of a clip beside the last figure that lande
 	timeout 240 $(BIN)/python -m benchmarks.history || true
 
 train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoint
-	mkdir -p $(RUN)/start && git archive $(TRAIN_START) model/checkpoints/default | tar -x -C $(RUN)/start --strip-components 3
 	$(BIN)/python -m training.bundled.debian $(RUN)/debian --first 26
 	$(BIN)/python -m training.bundled.default --manifest train=$(DATA)/train --manifest everyday=$(DATA)/everyday \
-		--manifest debian=$(RUN)/debian --tagger $(DATA)/weights/efficientat_mn04_as.pt --start $(RUN)/start --run $(RUN)
+		--manifest debian=$(RUN)/debian --tagger $(DATA)/weights/efficientat_mn04_as.pt --run $(RUN)
 	$(BIN)/python -m training.bundled.card $(RUN)/checkpoint $(DATA)/train/manifest.jsonl $(DATA)/everyday/manifest.jsonl \
-		$(RUN)/debian/manifest.jsonl --start $(RUN)/start --eval $(DATA)/eval
+		$(RUN)/debian/manifest.jsonl --eval $(DATA)/eval
 
 screenshots: $(READY_TEST) $(READY_DEBIAN) ## Take the pictures of the page in docs/images
 	$(BIN)/python -m tests.page.screenshots

@@ -1,4 +1,4 @@
-"""Blocks of new mixtures with the tagger's outputs, made during training by producer processes."""
+"""Blocks of new mixtures, made during training by producer processes."""
 
 from __future__ import annotations
 
@@ -17,31 +17,23 @@ from model.memory import keep_freed_memory
 from training.bundled.mixture import COUNTS, mixture
 from training.bundled.recordings import Recordings
 from training.data.memory_file import AVAILABLE, MemoryFile
-from training.tagging.tagger import FRONT_END, Tagger, class_labels
+from training.tagging.tagger import FRONT_END
 from training.worker_process import follow_parent
-
-TAGGED = 8
-"""Windows in a batch of the tagger: larger batches do not fit into the CPU's cache."""
 
 
 class Block(NamedTuple):
-    """`windows` int16 [n, samples]; `logits` [n, 527] and `features` [n, 384] of the tagger."""
+    """`windows` int16 [n, samples]."""
 
     windows: Tensor
-    logits: Tensor
-    features: Tensor
-
-    def rows(self, chosen: Tensor) -> Block:
-        return Block(*(part[chosen] for part in self))
 
 
-def _send(block: Block) -> tuple[Any, tuple[Any, ...]]:
-    """How a block goes from a producer to the training: in memory files."""
-    return _receive, tuple(MemoryFile(part.numpy()) for part in block)
+def _send(block: Block) -> tuple[Any, tuple[MemoryFile]]:
+    """How a block goes from a producer to the training: in a memory file."""
+    return _receive, (MemoryFile(block.windows.numpy()),)
 
 
-def _receive(*parts: MemoryFile) -> Block:
-    return Block(*(torch.from_numpy(part.take()) for part in parts))
+def _receive(windows: MemoryFile) -> Block:
+    return Block(torch.from_numpy(windows.take()))
 
 
 if AVAILABLE:
@@ -59,18 +51,17 @@ class Blocks(Dataset[Block]):
 
     stores: Sequence[Path]
     held_out: Sequence[str]
-    weights: Path
     window_s: float
     size: int
     seed: int
 
     def __post_init__(self) -> None:
-        self._opened: tuple[Recordings, Tagger] | None = None
+        self._opened: Recordings | None = None
 
     def __getitem__(self, number: int) -> Block:
         if self._opened is None:  # only in the process that makes blocks
-            self._opened = Recordings(self.stores, self.held_out), Tagger(self.weights, class_labels(self.weights))
-        recordings, tagger = self._opened
+            self._opened = Recordings(self.stores, self.held_out)
+        recordings = self._opened
         rng = np.random.default_rng((self.seed, number))
         chosen = rng.choice(len(recordings), size=(self.size, len(COUNTS)), p=recordings.weights())
         counts = 1 + rng.choice(len(COUNTS), size=self.size, p=COUNTS)
@@ -79,9 +70,7 @@ class Blocks(Dataset[Block]):
         for row in range(self.size):
             sources = [recordings.samples(int(index)) for index in chosen[row, : counts[row]]]
             windows[row] = (mixture(sources, FRONT_END.sample_rate, length, rng) * 32767.0).short()
-        heard = [tagger.tag(floats(part)) for part in windows.split(TAGGED)]
-        logits, features = (torch.cat(part) for part in zip(*heard, strict=True))
-        return Block(windows, logits, features)
+        return Block(windows)
 
 
 def made(blocks: Blocks, numbers: Sequence[int], producers: int) -> DataLoader[Block]:

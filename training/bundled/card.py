@@ -36,22 +36,15 @@ def sources(manifests: Sequence[Path], held_out: Sequence[str]) -> tuple[str, ..
     return tuple(f"{source}: {'; '.join(licences[source])} ({counts[source]} recordings)" for source in counts)
 
 
-def record(folder: Path, manifests: Sequence[Path], start: Path | None) -> None:
-    """Put the sources and what the recipe did into the checkpoint's config.
-
-    What the checkpoint in `start` learned from is listed too, unless a source of that name is there already.
-    """
+def record(folder: Path, manifests: Sequence[Path]) -> None:
+    """Put the sources and what the recipe did into the checkpoint's config."""
     recipe = read_recipe()
     training: dict[str, object] = {
         "recipe": RECIPE.name,
         "clips": sum(stage.clips for stage in recipe.stages),
         "stages": len(recipe.stages),
-        "start": recipe.start,
     }
     found = sources(manifests, recipe.held_out)
-    names = {source.split(": ")[0] for source in found}
-    before = () if start is None else read_config(start).sources
-    found += tuple(source for source in before if source.split(": ")[0] not in names)
     config = read_config(folder).model_copy(update={"sources": found, "training": training})
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -124,10 +117,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a checkpoint's sources and its model card.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("manifests", type=Path, nargs="+")
-    parser.add_argument("--start", type=Path, help="the checkpoint the recipe begins with")
     parser.add_argument("--eval", type=Path, required=True, help="folder of the evaluation data sets")
     arguments = parser.parse_args()
-    record(arguments.checkpoint, arguments.manifests, arguments.start)
+    record(arguments.checkpoint, arguments.manifests)
     calibrate(arguments.checkpoint, example_scale(load(arguments.checkpoint), captions(arguments.manifests)))
     checkpoint = load(arguments.checkpoint)
     text = page(checkpoint, figures(checkpoint, arguments.eval))

@@ -12,19 +12,26 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from pydantic import Field
-from safetensors.torch import load_file
 from torch import Tensor
 
-from model.checkpoint import WEIGHTS, save
-from model.clap import AudioEncoder, Clap
+from model.checkpoint import save
+from model.clap import Clap
 from model.config import ClapConfig, Frozen
 from model.memory import keep_freed_memory
-from model.text import sha256
 from training.bundled.blocks import Blocks, floats
-from training.bundled.finish import TextSide, assemble, fit_projection, fit_texts, set_scale
+from training.bundled.finish import (
+    AudioProjection,
+    TextSide,
+    assemble,
+    features,
+    fit_projection,
+    fit_texts,
+    set_scale,
+)
 from training.bundled.heard import Kept, first_window, listen
 from training.bundled.recordings import Recordings, WaveformStore, read_manifest
 from training.bundled.stage import Stage, train_stage
@@ -35,25 +42,27 @@ from training.tagging.tagger import FRONT_END, Tagger, class_labels
 log = logging.getLogger(__name__)
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "default.yaml"
+EXAMPLES = 128
+"""Recordings that the spread of the teacher's channels is taken from."""
 
 
 class Recipe(Frozen):
     """Everything that determines the checkpoint, except the recordings.
 
     `manifests` names the folders of recordings; collections in `held_out` are never trained on. The joint space and the
-    text side are fitted to the captioned recordings of the manifests in `space`. The student starts from the audio
-    encoder of the checkpoint whose weights have the SHA-256 `start`, or from random weights if there is none. `ridge`
-    is the penalty of the final audio projection, relative to the number of recordings.
+    text side are fitted to the captioned recordings of the manifests in `space`. The student starts from random
+    weights. `projection` is the training of its projection on the teacher's features, before the stages; `refit` that
+    on its own features, after them.
     """
 
     manifests: tuple[str, ...] = Field(min_length=1)
     held_out: tuple[str, ...] = ()
     space: tuple[str, ...] = Field(min_length=1)
     shrinkage: float = Field(0.3, gt=0)
-    ridge: float = Field(0.2, gt=0)
     seed: int = 0
-    start: str | None = None
     stages: tuple[Stage, ...]
+    projection: AudioProjection = AudioProjection()
+    refit: AudioProjection = AudioProjection()
     text: TextSide = TextSide()
     checkpoint: ClapConfig
 
@@ -78,8 +87,10 @@ def make_teacher(recipe: Recipe, stores: dict[str, Path], tagger: Tagger) -> Tea
     captioned = [number for number, row in enumerate(named.rows) if row["caption"]]
     captions = [named.rows[number]["caption"] for number in captioned]
     space = JointSpace.fit(tagger.head(), named.features[captioned], captions, recipe.shrinkage)
-    everything = Kept.read(list(stores.values()), recipe.held_out)
-    return Teacher(space, everything.features, everything.logits)
+    recordings = Recordings(list(stores.values()), recipe.held_out)
+    examples = np.linspace(0, len(recordings) - 1, min(EXAMPLES, len(recordings))).round().astype(int)
+    windows = torch.stack([first_window(recordings.samples(int(i)), FRONT_END.window_samples) for i in examples])
+    return Teacher(tagger, space, floats(windows))
 
 
 class Judge:
@@ -103,19 +114,7 @@ class Judge:
         return self.cosine(self.embeddings(lambda windows: student(windows).embeddings))
 
 
-def begin(encoder: AudioEncoder, folder: Path | None, expected: str) -> None:
-    """Load the base of an earlier checkpoint's audio encoder. Raises ValueError if it is another one."""
-    if folder is None or (found := sha256(folder / WEIGHTS)) != expected:
-        cause = "is not given" if folder is None else f"has {found}"
-        raise ValueError(f"the recipe begins with the checkpoint of SHA-256 {expected}; --start {cause}")
-    prefix = "audio_encoder.base."
-    weights = load_file(folder / WEIGHTS)
-    encoder.base.load_state_dict({key[len(prefix) :]: weights[key] for key in weights if key.startswith(prefix)})
-
-
-def train(
-    recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: Path, start: Path | None, producers: int = 1
-) -> Path | None:
+def train(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: Path, producers: int = 1) -> Path | None:
     """Make the checkpoint in `run/checkpoint`; its path is returned, None where a signal ended the run before."""
     tagger = Tagger(tagger_weights, class_labels(tagger_weights))
     stores = decode(recipe.manifests, folders, tagger, run)
@@ -123,21 +122,20 @@ def train(
     places = list(stores.values())
     judge = Judge(places, recipe.held_out, teacher)
     torch.manual_seed(recipe.seed)
-    clap = Clap(recipe.checkpoint)
-    if recipe.start is not None:
-        begin(clap.audio_encoder, start, recipe.start)
-    student = Student(clap.audio_encoder, tagger.network.embedding_dim, len(tagger.classes))
+    student = Student(Clap(recipe.checkpoint).audio_encoder)
+    kept = Kept.read(places, recipe.held_out)
+    wanted = teacher.space.embed(kept.features)
+    fit_projection(student.encoder.projection, kept.features, wanted, recipe.projection)
     for number, stage in enumerate(recipe.stages, 1):
-        blocks = Blocks(places, recipe.held_out, tagger_weights, stage.window_s, stage.block, stage.seed)
+        blocks = Blocks(places, recipe.held_out, stage.window_s, stage.block, stage.seed)
         average = train_stage(stage, blocks, student, teacher, run / f"stage-{number}", judge, producers)
         if average is None:
             return None
         student.load_state_dict(average.state_dict())
     student.eval()
-    wanted = teacher.space.embed(Kept.read(places, recipe.held_out).features)
-    recordings = Recordings(places, recipe.held_out)
-    projection = fit_projection(student.encoder.base, recordings, wanted, recipe.ridge)
-    clap, tokenizer = assemble(recipe.checkpoint, student.encoder, projection)
+    own = features(student.base, Recordings(places, recipe.held_out))
+    fit_projection(student.encoder.projection, own, wanted, recipe.refit)
+    clap, tokenizer = assemble(recipe.checkpoint, student.encoder)
     named = Kept.read([stores[name] for name in recipe.space], recipe.held_out)
     fit_texts(clap, tokenizer, recipe.text, teacher.space, tagger.classes, named)
     embeddings = judge.embeddings(clap.embed_audio)
@@ -152,7 +150,6 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--manifest", action="append", required=True, metavar="NAME=FOLDER", help="a manifest's folder")
     parser.add_argument("--tagger", type=Path, required=True, help="efficientat_mn04_as.pt")
-    parser.add_argument("--start", type=Path, help="the checkpoint the recipe begins with")
     parser.add_argument("--run", type=Path, default=Path("runs/default"))
     parser.add_argument("--producers", type=int, default=1, help="processes that make mixtures")
     parser.add_argument("--threads", type=int, default=2, help="compute threads of the student")
@@ -162,7 +159,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folders = {name: Path(folder) for name, folder in (item.split("=", 1) for item in arguments.manifest)}
     recipe = read_recipe(arguments.recipe)
-    checkpoint = train(recipe, folders, arguments.tagger, arguments.run, arguments.start, arguments.producers)
+    checkpoint = train(recipe, folders, arguments.tagger, arguments.run, arguments.producers)
     print(checkpoint or "stopped; the same command goes on")  # noqa: T201
 
 

@@ -6,14 +6,16 @@ import logging
 import math
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor, nn
 
-from model.clap import AudioEncoder, Clap, LinearProjection, MlpProjection
-from model.config import ClapConfig, Frozen, ProjectionConfig
+from model.clap import AudioEncoder, Clap, MlpProjection
+from model.config import ClapConfig, Frozen
 from model.prompts import fill
 from model.text import Tokenizer, package_folder
 from training.bundled.blocks import floats
-from training.bundled.heard import Kept, first_window
+from training.bundled.heard import TAGGED, Kept, first_window
 from training.bundled.naming import accuracy, best_scale, collections, logits
 from training.bundled.recordings import Recordings
 from training.tagging.phrases import read_phrases
@@ -62,34 +64,43 @@ def text_embeddings(clap: Clap, tokenizer: Tokenizer, captions: list[str]) -> di
     return dict(zip(captions, torch.cat(parts), strict=True))
 
 
-def assemble(config: ClapConfig, encoder: AudioEncoder, projection: LinearProjection) -> tuple[Clap, Tokenizer]:
-    """A CLAP of the trained encoder's base and `projection`; its text projection is untrained."""
-    clap = Clap(config.model_copy(update={"audio_projection": ProjectionConfig(kind="linear")}))
-    clap.audio_encoder.base.load_state_dict(encoder.base.state_dict())
-    clap.audio_encoder.projection.load_state_dict(projection.state_dict())
+def assemble(config: ClapConfig, encoder: AudioEncoder) -> tuple[Clap, Tokenizer]:
+    """A CLAP of the trained encoder; its text projection is untrained."""
+    clap = Clap(config)
+    clap.audio_encoder.load_state_dict(encoder.state_dict())
     return clap.eval(), Tokenizer(package_folder(config.text_encoder), config.text_encoder.max_tokens)
 
 
-@torch.inference_mode()
-def fit_projection(
-    base: torch.nn.Module, recordings: Recordings, wanted: torch.Tensor, ridge: float
-) -> LinearProjection:
-    """Ridge regression from the encoder's features of single recordings to `wanted` [n, d], in standard units.
-
-    Mixtures train the encoder; the windows that are served are single recordings. `ridge` is relative to n.
-    """
-    batches = [range(first, min(first + 16, len(recordings))) for first in range(0, len(recordings), 16)]
+@torch.no_grad()
+def features(base: nn.Module, recordings: Recordings) -> Tensor:
+    """The encoder's features [n, d] of the first window of each recording."""
+    batches = [range(first, min(first + TAGGED, len(recordings))) for first in range(0, len(recordings), TAGGED)]
     length = FRONT_END.window_samples
     windows = (torch.stack([first_window(recordings.samples(row), length) for row in batch]) for batch in batches)
-    features = torch.cat([base(floats(batch)) for batch in windows]).double()
-    mean, unit = features.mean(dim=0), features.std(dim=0).clamp(min=1e-4)
-    standard, centre = (features - mean) / unit, wanted.double().mean(dim=0)
-    penalty = ridge * len(standard) * torch.eye(standard.shape[1], dtype=torch.float64)
-    weight = torch.linalg.solve(standard.T @ standard + penalty, standard.T @ (wanted.double() - centre)).T / unit
-    projection = LinearProjection(features.shape[1], wanted.shape[1], bias=True)
-    projection.linear.weight.copy_(weight)
-    projection.linear.bias.copy_(centre - weight @ mean)
-    return projection
+    return torch.cat([base(floats(batch)) for batch in windows])
+
+
+class AudioProjection(Frozen):
+    """Training of the audio projection alone, on features of single recordings."""
+
+    steps: int = Field(2_000, ge=1)
+    batch: int = Field(256, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    seed: int = 0
+
+
+def fit_projection(projection: nn.Module, features: Tensor, wanted: Tensor, settings: AudioProjection) -> None:
+    """Train `projection` in place to map features [n, f] to unit embeddings [n, d], by their cosine."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    optimiser = torch.optim.AdamW(projection.parameters(), lr=settings.learning_rate)
+    for step in range(settings.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * (1 - step / settings.steps)
+        chosen = torch.randint(0, len(features), (settings.batch,), generator=generator)
+        loss = 1 - F.cosine_similarity(projection(features[chosen]), wanted[chosen], dim=1).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
 
 
 def set_scale(clap: Clap, tokenizer: Tokenizer, rows: list[dict[str, str]], embeddings: torch.Tensor) -> float:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from model.windows import cut
-from training.bundled.blocks import TAGGED, floats
+from training.bundled.blocks import floats
 from training.bundled.recordings import WaveformStore
 from training.tagging.tagger import FRONT_END, Tagger
 
 HEARD = "heard.npz"
+TAGGED = 8
+"""Windows in a batch of the tagger: larger batches do not fit into the CPU's cache."""
 
 
 def first_window(samples: np.ndarray, length: int) -> Tensor:

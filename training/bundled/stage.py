@@ -27,7 +27,7 @@ from training.loop.stop import stopping_on_signals
 
 log = logging.getLogger(__name__)
 
-PARTS = {"embedding": 5.0, "order": 1.0, "features": 1.0, "logits": 1.0}
+PARTS = {"layers": 5.0, "embedding": 5.0, "order": 1.0}
 """Weights of the parts of the loss."""
 
 
@@ -35,7 +35,8 @@ class Stage(Frozen):
     """`clips` windows of `window_s` seconds, counting both uses of a mixture.
 
     The learning rate rises linearly over `warm_up` clips, then stays at `learning_rate` or, if it `falls`, decays
-    linearly to zero. `averaged` is the decay of the exponential average of the weights. A turn trains on a new block of
+    linearly to zero. If it is `forced`, each layer is trained alone, on the teacher's output of the layer before.
+    `averaged` is the decay of the exponential average of the weights. A turn trains on a new block of
     `block` mixtures and on the block of `lag` turns before, in batches of `batch`.
     """
 
@@ -44,6 +45,7 @@ class Stage(Frozen):
     window_s: float = Field(gt=0)
     learning_rate: float = Field(gt=0)
     falls: bool = False
+    forced: bool = False
     warm_up: int = Field(0, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     averaged: float = Field(0.999, ge=0, lt=1)
@@ -105,18 +107,18 @@ def turns(blocks: Blocks, lag: int, first: int, last: int, producers: int) -> It
     for turn, block in zip(range(begin, last), made(blocks, range(begin, last), producers), strict=True):
         if turn >= first:
             old = held[0] if len(held) == lag else block
-            yield turn, Block(*(torch.cat(parts) for parts in zip(block, old, strict=True)))
+            yield turn, Block(torch.cat([block.windows, old.windows]))
         held.append(block)
 
 
-def batches(mixtures: Block, size: int, seed: int, turn: int) -> Iterator[tuple[Block, torch.Generator]]:
+def batches(mixtures: Block, size: int, seed: int, turn: int) -> Iterator[tuple[Tensor, torch.Generator]]:
     """A turn's batches, half new and half old mixtures; the order depends on `seed` and `turn` alone."""
     generator = torch.Generator().manual_seed((seed << 32) + turn)
     block, half = len(mixtures.windows) // 2, size // 2
     new, old = (torch.randperm(block, generator=generator) for _ in range(2))
     for first in range(0, block, half):
         part = slice(first, first + half)
-        yield mixtures.rows(torch.cat([new[part], block + old[part]])), generator
+        yield mixtures.windows[torch.cat([new[part], block + old[part]])], generator
 
 
 def train_stage(
@@ -189,11 +191,9 @@ def train_turn(
         rate = stage.rate(turn * stage.turn + step * stage.batch)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        parts = losses(
-            student(shifted(floats(batch.windows), generator)),
-            teacher.targets(batch.features, batch.logits),
-            teacher.space.classes,
-        )
+        windows = shifted(floats(batch), generator)
+        heard = teacher.hear(windows)
+        parts = losses(student.forced(windows, heard) if stage.forced else student(windows), heard, teacher)
         loss: Tensor = sum((weight * parts[name] for name, weight in PARTS.items()), torch.zeros(()))
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss {loss.item()} at turn {turn}, step {step}: {parts}")

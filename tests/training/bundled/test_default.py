@@ -16,14 +16,14 @@ from model.config import MobileNetConfig
 from model.front_end import LogMel
 from model.mobilenet import MobileNet
 from tests.checkpoints import TINY
-from training.bundled.blocks import Blocks, floats, made
+from training.bundled.blocks import Blocks, made
 from training.bundled.default import Judge, Recipe, decode, make_teacher, read_recipe
-from training.bundled.finish import fit_projection
-from training.bundled.heard import Kept, first_window
+from training.bundled.finish import AudioProjection, features, fit_projection
+from training.bundled.heard import TAGGED, Kept
 from training.bundled.mixture import mixture, place
 from training.bundled.recordings import Recording, Recordings, WaveformStore, read_manifest
 from training.bundled.stage import Stage, batches, train_stage, turns
-from training.bundled.student import Student, Targets, losses, shifted
+from training.bundled.student import Heard, Student, Teacher, fitted, losses, shifted
 from training.loop.state import StateError
 from training.tagging.tagger import FRONT_END, Tagger, class_labels
 
@@ -62,7 +62,10 @@ def store(folder: Path, tagger: Tagger) -> Path:
 
 
 def recipe() -> Recipe:
-    tiny = TINY.model_copy(update={"joint_dim": 512})
+    """The real front end and encoder, in a checkpoint that is small otherwise."""
+    real = read_recipe().checkpoint
+    parts = {name: getattr(real, name) for name in ("front_end", "audio_encoder", "audio_projection", "joint_dim")}
+    tiny = TINY.model_copy(update=parts)
     return Recipe(manifests=("all",), held_out=("elsewhere",), space=("all",), stages=(), checkpoint=tiny)
 
 
@@ -119,29 +122,23 @@ def test_a_recording_of_any_length_fills_a_window(length: int) -> None:
 
 
 @pytest.mark.parametrize("producers", [0, 1, 2])
-def test_blocks_do_not_depend_on_who_makes_them(folder: Path, store: Path, tagger: Tagger, producers: int) -> None:
-    blocks = Blocks([store], ["elsewhere"], folder / "tagger.pt", 0.25, 4, seed=5)
-    found = list(made(blocks, range(2, 5), producers))
-    alone = blocks[3]
-    assert torch.equal(found[1].windows, alone.windows)
-    assert not any(part.is_shared() for part in found[1]), "torch shares memory through /dev/shm, which may be small"
-    torch.testing.assert_close(found[1].features, alone.features)
-    assert not torch.equal(found[0].windows, found[1].windows)
-    logits, _ = tagger.tag(alone.windows.float() / 32767.0)
-    torch.testing.assert_close(alone.logits, logits)
+def test_blocks_do_not_depend_on_who_makes_them(store: Path, producers: int) -> None:
+    blocks = Blocks([store], ["elsewhere"], 0.25, 4, seed=5)
+    found = [block.windows for block in made(blocks, range(2, 5), producers)]
+    assert torch.equal(found[1], blocks[3].windows)
+    assert not found[1].is_shared(), "torch shares memory through /dev/shm, which may be small"
+    assert not torch.equal(found[0], found[1])
 
 
 def student_of(recipe: Recipe) -> Student:
     torch.manual_seed(0)
-    return Student(Clap(recipe.checkpoint).audio_encoder, 384, 3)
+    return Student(Clap(recipe.checkpoint).audio_encoder)
 
 
-def run(
-    stage: Stage, folder: Path, store: Path, tagger: Tagger, out: Path, stop_after: int | None = None
-) -> Student | None:
+def run(stage: Stage, store: Path, tagger: Tagger, out: Path, stop_after: int | None = None) -> Student | None:
     places = [store]
     teacher = make_teacher(recipe(), {"all": store}, tagger)
-    blocks = Blocks(places, ["elsewhere"], folder / "tagger.pt", stage.window_s, stage.block, stage.seed)
+    blocks = Blocks(places, ["elsewhere"], stage.window_s, stage.block, stage.seed)
     judge = Judge(places, ["elsewhere"], teacher)
     return train_stage(stage, blocks, student_of(recipe()), teacher, out, judge, 0, 1, stop_after)
 
@@ -152,14 +149,14 @@ def same(one: Student | None, two: Student | None) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("falls", [False, True])
+@pytest.mark.parametrize("changed", [{}, {"falls": True}, {"forced": True}])
 def test_a_stage_that_was_stopped_goes_on_bit_for_bit(
-    folder: Path, store: Path, tagger: Tagger, tmp_path: Path, falls: bool
+    store: Path, tagger: Tagger, tmp_path: Path, changed: dict[str, bool]
 ) -> None:
-    stage = STAGE.model_copy(update={"falls": falls})
-    unbroken = run(stage, folder, store, tagger, tmp_path / "unbroken")
-    assert run(stage, folder, store, tagger, tmp_path / "stopped", stop_after=2) is None
-    resumed = run(stage, folder, store, tagger, tmp_path / "stopped")
+    stage = STAGE.model_copy(update=changed)
+    unbroken = run(stage, store, tagger, tmp_path / "unbroken")
+    assert run(stage, store, tagger, tmp_path / "stopped", stop_after=2) is None
+    resumed = run(stage, store, tagger, tmp_path / "stopped")
     assert same(unbroken, resumed)
     lines = [json.loads(line) for line in (tmp_path / "stopped" / "turns.jsonl").read_text().splitlines()]
     assert [line["turn"] for line in lines] == [0, 1, 2, 3]
@@ -167,19 +164,19 @@ def test_a_stage_that_was_stopped_goes_on_bit_for_bit(
 
 
 def test_a_stage_of_constant_rate_can_be_made_longer_and_another_stage_is_refused(
-    folder: Path, store: Path, tagger: Tagger, tmp_path: Path
+    store: Path, tagger: Tagger, tmp_path: Path
 ) -> None:
-    unbroken = run(STAGE, folder, store, tagger, tmp_path / "unbroken")
-    run(STAGE.model_copy(update={"clips": 16}), folder, store, tagger, tmp_path / "longer")
-    assert same(unbroken, run(STAGE, folder, store, tagger, tmp_path / "longer"))
+    unbroken = run(STAGE, store, tagger, tmp_path / "unbroken")
+    run(STAGE.model_copy(update={"clips": 16}), store, tagger, tmp_path / "longer")
+    assert same(unbroken, run(STAGE, store, tagger, tmp_path / "longer"))
     with pytest.raises(StateError, match="another stage"):
-        run(STAGE.model_copy(update={"seed": 2}), folder, store, tagger, tmp_path / "longer")
+        run(STAGE.model_copy(update={"seed": 2}), store, tagger, tmp_path / "longer")
 
 
-def test_every_mixture_is_heard_twice(folder: Path, store: Path) -> None:
-    blocks = Blocks([store], [], folder / "tagger.pt", 0.25, 8, seed=0)
+def test_every_mixture_is_heard_twice(store: Path) -> None:
+    blocks = Blocks([store], [], 0.25, 8, seed=0)
     heard = [batches(mixtures, 8, 0, turn) for turn, mixtures in turns(blocks, 1, 0, 3, 0)]
-    rows = [row.numpy().tobytes() for turn in heard for batch, _ in turn for row in batch.windows]
+    rows = [row.numpy().tobytes() for turn in heard for batch, _ in turn for row in batch]
     assert [rows.count(row.numpy().tobytes()) for row in blocks[1].windows] == [2] * 8
 
 
@@ -190,15 +187,53 @@ def test_the_rate_rises_then_stays_or_falls_to_zero() -> None:
     assert [falling.rate(clips) for clips in (0, 3_200, 6_400)] == [1.0, 0.5, 0.0]
 
 
-def test_a_student_that_gives_what_is_wanted_loses_nothing() -> None:
-    torch.manual_seed(0)
-    unit = torch.nn.functional.normalize
-    wanted = Targets(unit(torch.randn(4, 8), dim=1), torch.randn(4, 6), torch.randn(4, 3))
-    classes = unit(torch.randn(3, 8), dim=1)
-    for part in losses(wanted, wanted, classes).values():
+@pytest.fixture(scope="module")
+def teacher(store: Path, tagger: Tagger) -> Teacher:
+    return make_teacher(recipe(), {"all": store}, tagger)
+
+
+def sounds(count: int) -> torch.Tensor:
+    return torch.randn(count, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1
+
+
+def test_a_student_that_gives_what_is_wanted_loses_nothing(teacher: Teacher) -> None:
+    heard = teacher.hear(sounds(3))
+    for part in losses(heard, heard, teacher).values():
         torch.testing.assert_close(part, torch.zeros(()), atol=1e-6, rtol=0)
-    other = Targets(*(-part for part in wanted))
-    assert all(part > 0.1 for part in losses(other, wanted, classes).values())
+    other = Heard([-layer for layer in heard.layers], -heard.embeddings)
+    assert all(part > 0.1 for part in losses(other, heard, teacher).values())
+
+
+def test_the_teacher_hears_windows_of_a_large_batch_as_it_hears_them_alone(teacher: Teacher, tagger: Tagger) -> None:
+    windows = sounds(TAGGED + 1)
+    together, alone = teacher.hear(windows), teacher.hear(windows[-1:])
+    torch.testing.assert_close(together.embeddings[-1:], alone.embeddings, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.layers[-1].mean(dim=(2, 3)), tagger.tag(windows)[1])
+
+
+def test_a_students_layers_are_the_teachers_in_fewer_frames(teacher: Teacher) -> None:
+    windows, student = sounds(2), student_of(recipe())
+    own, heard = student(windows), teacher.hear(windows)
+    for layer, wanted in zip(own.layers, heard.layers, strict=True):
+        assert layer.shape[:3] == wanted.shape[:3]
+        assert layer.shape[3] <= wanted.shape[3]
+        assert fitted(wanted, layer.shape[3]).shape == layer.shape
+
+
+def test_a_forced_layer_learns_from_its_own_error_alone(teacher: Teacher) -> None:
+    windows, student = sounds(2), student_of(recipe())
+    heard = teacher.hear(windows)
+    given = student.forced(windows, heard).layers
+    (given[5] - fitted(heard.layers[5], given[5].shape[3])).square().mean().backward()
+    learning = [any(p.grad is not None for p in layer.parameters()) for layer in student.base.features]
+    assert learning == [number == 5 for number in range(len(learning))]
+
+
+def test_a_student_of_another_kind_is_refused() -> None:
+    encoder = Clap(TINY).audio_encoder
+    encoder.base = torch.nn.Identity()
+    with pytest.raises(TypeError, match="mobilenet"):
+        Student(encoder)
 
 
 def test_a_shift_loses_nothing() -> None:
@@ -214,14 +249,12 @@ def test_an_unknown_member_of_a_recipe_is_refused(tmp_path: Path) -> None:
         read_recipe(path)
 
 
-def test_the_final_projection_leads_single_recordings_where_they_should_go(store: Path) -> None:
-    torch.manual_seed(0)
-    base = student_of(recipe()).encoder.base.eval()
-    recordings = Recordings([store], [])
-    wanted = torch.nn.functional.normalize(torch.randn(len(recordings), 6), dim=1)
-    close, far = (fit_projection(base, recordings, wanted, ridge) for ridge in (1e-6, 1e6))
-    windows = [first_window(recordings.samples(row), FRONT_END.window_samples) for row in range(len(recordings))]
-    with torch.inference_mode():
-        features = base(floats(torch.stack(windows)))
-        torch.testing.assert_close(close(features), wanted, atol=0.05, rtol=0)
-        torch.testing.assert_close(far(features), wanted.mean(dim=0).expand(len(wanted), -1), atol=0.05, rtol=0)
+def test_the_projection_learns_where_recordings_should_go(store: Path) -> None:
+    student, recordings = student_of(recipe()).eval(), Recordings([store], [])
+    found = features(student.base, recordings)
+    assert found.shape == (5, 384)
+    wanted = torch.nn.functional.normalize(torch.randn(len(found), 512), dim=1)
+    before = student.embed(found)
+    fit_projection(student.encoder.projection, found, wanted, AudioProjection(steps=50))
+    closer = (student.embed(found) * wanted).sum(dim=1) - (before * wanted).sum(dim=1)
+    assert (closer > 0.1).all()
