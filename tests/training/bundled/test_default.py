@@ -231,7 +231,7 @@ def test_a_forced_layer_learns_from_its_own_error_alone(teacher: Teacher) -> Non
 
 def test_a_student_of_another_kind_is_refused() -> None:
     encoder = Clap(TINY).audio_encoder
-    encoder.base = torch.nn.Identity()
+    encoder.base = torch.nn.Identity()  # type: ignore[assignment]
     with pytest.raises(TypeError, match="mobilenet"):
         Student(encoder)
 
