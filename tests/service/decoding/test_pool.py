@@ -196,6 +196,7 @@ async def test_a_decoder_that_cannot_be_replaced_at_first_is_replaced_later(
     monkeypatch.setattr(pool_module, "EMPTY_S", 0.1)
     async with pool() as decoding:
         assert health(decoding) == "ready"
+        await decodes(decoding)  # so that the shared memory is mapped, which takes a descriptor
         with descriptors_used_up():
             assert await reason(decoding, "leave") == "decoder"
             await until(lambda: health(decoding) == "dead")
