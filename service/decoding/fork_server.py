@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -46,6 +47,8 @@ class ForkServer:
             if not message:
                 self._stop()
                 raise OSError("the process that forks decoders ended")
+            if message.isdigit():  # the kernel drops a handle for which there is no descriptor
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             raise OSError(f"no decoder could be forked: {message.decode(errors='replace')}")
 
     def close(self) -> None:
