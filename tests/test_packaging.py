@@ -24,7 +24,7 @@ EXTRAS = {
     "service": ["traces"],
     "training": ["train", "datasets", "wandb"],
     "bulk": ["bulk", "ray"],
-    "benchmarks": ["bench"],
+    "benchmarks": ["bench", "bulk", "ray"],
 }
 """The optional dependencies that a package may import beside the required ones."""
 

@@ -12,14 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 import yaml
+from websockets.sync.client import connect
 
 from tests.conftest import until_ready
 from tests.deploy.chart import CHART, Manifest, one
@@ -140,6 +142,22 @@ def load(address: str, over: threading.Event) -> None:
             client.post("/v1/classify", params=labels, content=known, headers={"X-API-Key": "wrong"})
 
 
+def listen(address: str, over: threading.Event) -> None:
+    """A stream at real time, whose scores are read."""
+    rate = 8_000
+    second = (np.random.default_rng(0).standard_normal(rate) * 3_000).astype("<i2").tobytes()
+    opening = {"encoding": "s16le", "sample_rate": rate, "labels": ["dog", "rain"], "hop_s": 0.5}
+    url = f"ws{address.removeprefix('http')}/v1/stream"
+    with connect(url, compression=None, additional_headers={"X-API-Key": KEY}) as stream:
+        stream.send(json.dumps(opening))
+        assert json.loads(stream.recv())["type"] == "ready"
+        while not over.wait(1):
+            stream.send(second)
+            with suppress(TimeoutError):
+                while True:
+                    stream.recv(timeout=0.01)
+
+
 @dataclass
 class Running:
     prometheus: str
@@ -169,9 +187,10 @@ def running(helm: None, prometheus: str, tmp_path_factory: pytest.TempPathFactor
         server = prometheus_server(stack, folder, prometheus, metrics_port)
         until_ready(address)
         over = threading.Event()
-        caller = threading.Thread(target=load, args=(address, over))
-        caller.start()
-        stack.callback(caller.join)
+        for client in (load, listen):
+            caller = threading.Thread(target=client, args=(address, over))
+            caller.start()
+            stack.callback(caller.join)
         stack.callback(over.set)
         yield Running(server, folder / "service.log")
 
