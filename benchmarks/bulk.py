@@ -173,21 +173,32 @@ def held(lock: Path) -> bool:
     return False
 
 
+PART = 25
+"""Items per part of the runs that are killed."""
+
+
 def kills(clips: Sequence[str], count: int, times: int, work: Path) -> None:
-    """Kill a run at random moments until it is done; every item must have its rows once."""
+    """Kill a run at random places until it is done; every item must have its rows once."""
     paths = copies(clips, work / "in-kills", count)
     labels = work / "labels.txt"
     labels.write_text("\n".join(NAMES))
     folder = work / "out-kills"
     given = [str(work / "in-kills"), "--labels", str(labels), "--out", str(folder)]
-    code = f"import bulk.run as r; r.PART_ITEMS = 25; from bulk.command import main; main({given!r})"
+    code = f"import bulk.run as r; r.PART_ITEMS = {PART}; from bulk.command import main; main({given!r})"
     chance, lost, doubled = random.Random(1), 0, 0
+
+    def parts() -> int:
+        return len(list(folder.glob("*/part*.parquet")))
+
     for number in range(times + 1):
+        goal = parts() + chance.randrange(1 + 2 * count // (PART * times))
         with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
             while number < times and process.poll() is None and not held(folder / ".lock"):
                 time.sleep(0.05)
             if number < times:
-                time.sleep(chance.uniform(1.0, 25.0))
+                while process.poll() is None and parts() < goal:
+                    time.sleep(0.01)
+                time.sleep(chance.uniform(0.0, 0.5))
                 process.send_signal(signal.SIGKILL)
         found = pq.read_table(folder / SCORES).column("path").to_pylist() if any(folder.glob("*/part*.parquet")) else []
         doubled += len(found) - len(NAMES) * len(set(found))
