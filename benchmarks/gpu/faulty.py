@@ -42,16 +42,20 @@ class FaultyEngine(engine.Engine):
             few[torch.tensor([1 << 20], device=self.device)].sum().item()
 
 
-def module(name: str, *arguments: str) -> list[str]:
-    """The supervisor's children, but with this module as the worker."""
-    return processes.module(*(("benchmarks.gpu.faulty",) if name == "service.worker" else (name,)), *arguments)
+def run(place: str, faulty: type[engine.Engine], arguments: Sequence[str]) -> int:
+    """The service (`serve FLAGS`) with the module `place` as its worker, or that worker with the engine `faulty`."""
+
+    def module(name: str, *given: str) -> list[str]:
+        return processes.module(place if name == "service.worker" else name, *given)
+
+    if arguments[:1] == ["serve"]:
+        supervisor.module = module  # type: ignore[attr-defined]
+        return supervisor.main(arguments[1:])
+    engine.Engine = faulty  # type: ignore[misc]
+    logs.configure("text")
+    return worker.main(arguments)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        supervisor.module = module  # type: ignore[attr-defined]
-        sys.exit(supervisor.main(sys.argv[2:]))
-    engine.Engine = FaultyEngine  # type: ignore[misc]
-    logs.configure("text")
-    status = worker.main(sys.argv[1:])
+    status = run("benchmarks.gpu.faulty", FaultyEngine, sys.argv[1:])
     os._exit(status)

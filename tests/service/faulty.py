@@ -12,12 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.gpu.faulty import run
 from model import engine
 from model.native import Excerpt
 from service.ipc.embedding import Vectors
-from service.observe import logs
-from service.supervise import processes, supervisor
-from service.worker import __main__ as worker
 
 RAISES = 0.5
 """A window of this constant makes the forward pass raise."""
@@ -36,15 +34,5 @@ class FaultyEngine(engine.Engine):
         return super().embed_audio(windows)
 
 
-def module(name: str, *arguments: str) -> list[str]:
-    """The supervisor's children, but with this module as the worker."""
-    return processes.module(*(("tests.service.faulty",) if name == "service.worker" else (name,)), *arguments)
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        supervisor.module = module  # type: ignore[attr-defined]
-        sys.exit(supervisor.main(sys.argv[2:]))
-    engine.Engine = FaultyEngine  # type: ignore[misc]
-    logs.configure("text")
-    sys.exit(worker.main(sys.argv[1:]))
+    sys.exit(run("tests.service.faulty", FaultyEngine, sys.argv[1:]))
