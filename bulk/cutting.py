@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.windows import Samples, pad
+from model.windows import Samples, pad, window_starts
 
 if TYPE_CHECKING:
     from model.config import Padding
@@ -29,12 +29,25 @@ class Piece:
     windows: tuple[tuple[int, int], ...]
 
 
+def windows_of(length: int, window: int, hop: int, event_hop: int | None) -> tuple[tuple[int, int], ...]:
+    """The windows of a recording that is there as a whole, as in `Piece`."""
+    purposes: dict[int, int] = {}
+    for purpose, each in _hops(hop, event_hop).items():
+        for start in window_starts(length, window, each).tolist():
+            purposes[start] = purposes.get(start, 0) | purpose
+    return tuple(sorted(purposes.items()))
+
+
+def _hops(hop: int, event_hop: int | None) -> dict[int, int]:
+    return {SCORES: hop} if event_hop is None else {SCORES: hop, EVENTS: event_hop}
+
+
 class Cutter:
     """Cuts a recording into pieces of at most `capacity` samples, which is at least a window."""
 
     def __init__(self, window: int, hop: int, event_hop: int | None, padding: Padding, capacity: int) -> None:
         self._window, self._padding, self._capacity = window, padding, capacity
-        self._hops = {SCORES: hop} if event_hop is None else {SCORES: hop, EVENTS: event_hop}
+        self._hops = _hops(hop, event_hop)
         self.length = 0
         """The samples of the recording so far."""
 

@@ -38,14 +38,29 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Native:
+    """Samples that the engine resamples: 16-bit integers at `rate` Hz, of a whole item.
+
+    `length` is the item's, in samples at the model's rate.
+    """
+
+    rate: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Filled:
-    """From a reader: a slot has `count` samples of an item, with the windows of `bulk.cutting.Piece`."""
+    """From a reader: a slot has `count` samples of an item, with the windows of `bulk.cutting.Piece`.
+
+    Samples are float32 at the model's rate, unless `native` says what they are.
+    """
 
     number: int
     slot: int
     at: int
     count: int
     windows: tuple[tuple[int, int], ...]
+    native: Native | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,9 @@ from bulk.messages import Done, Void
 from bulk.readers import Filling, Readers, Slot
 from bulk.setup import ReaderSetup
 from model.isolation import Outcome, embed_each
+from model.native import Excerpt
 from model.prompts import Embeddings
+from model.windows import Samples
 
 AHEAD = 4096
 """Items that may be begun before the first of them has ended: results are given in order."""
@@ -37,7 +39,7 @@ class Model(Protocol):
     streams: int
     batch_windows: int
 
-    def embed_audio(self, windows: Sequence[Embeddings]) -> Embeddings: ...
+    def embed_audio(self, windows: Sequence[Samples | Excerpt]) -> Embeddings: ...
 
 
 class Listener(Protocol):
@@ -79,7 +81,7 @@ class _Window:
     order: int
     start: int
     purpose: int
-    samples: Embeddings
+    samples: Samples | Excerpt
     piece: _Piece
 
 
@@ -207,10 +209,8 @@ class Pipeline:
 
     def _queue(self, clip: _Clip, filling: Filling) -> None:
         piece = _Piece(filling.slot, len(filling.windows))
-        width = self._readers.window
         windows = []
-        for start, purpose in filling.windows:
-            samples = filling.samples[start : start + width]
+        for (start, purpose), samples in zip(filling.windows, filling.samples, strict=True):
             windows.append(_Window(clip, clip.edition, clip.begun, filling.at + start, purpose, samples, piece))
             clip.begun += 1
         with self._lock:

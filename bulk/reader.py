@@ -19,12 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bulk.cutting import Cutter, Piece
+from bulk.cutting import Cutter, Piece, windows_of
 from bulk.item import Failure, FetchError, Item
-from bulk.messages import Begin, Done, Filled, Free, Read, Ready, Void
+from bulk.messages import Begin, Done, Filled, Free, Native, Read, Ready, Void
 from bulk.reading import opened
-from model.audio import AudioError, ChannelsCancel, Limits, Samples, load, stream
+from model import plain
+from model.audio import AudioError, ChannelsCancel, Limits, Samples, read, resample, stream
 from model.memory import keep_freed_memory
+from model.native import Integers, integers, ratio
 
 SHORT = Limits(max_seconds=120, max_decoded_bytes=64 << 20)
 """Recordings up to this length are decoded at once, which is faster; longer ones are streamed."""
@@ -80,12 +82,10 @@ class Reader:
         """Send the windows of a recording; returns its length in samples. Raises AudioError, OSError."""
         if isinstance(source, bytes) and self._limits.max_seconds >= SHORT.max_seconds:
             try:
-                samples = load(source, self._setup.rate, SHORT)
+                return self._send_short(number, source)
             except AudioError as error:
                 if error.code != "audio_too_long":
                     raise
-            else:
-                return self._send_pieces(number, lambda: iter((samples,)))
         data = memoryview(source) if isinstance(source, bytes) else source
         channels: dict[int, int] = {}
         while True:
@@ -95,6 +95,32 @@ class Reader:
                 channels[found.part] = found.channel
                 self._channel.send(Void(number))
 
+    def _send_short(self, number: int, source: bytes) -> int:
+        """As `_send`. A recording of 16-bit integers in one channel is sent as it is if it fits into a slot."""
+        rate = self._setup.rate
+        whole = plain.read(source, rate, SHORT)
+        if whole is None or not self._fits(whole):
+            clip = read(source, SHORT)
+            whole = integers(clip.samples, clip.rate, rate)
+            if whole is None or not self._fits(whole):
+                samples = resample(clip.samples, clip.rate, rate)
+                return self._send_pieces(number, lambda: iter((samples,)))
+        return self._send_native(number, whole)
+
+    def _fits(self, clip: Integers) -> bool:
+        return 0 < clip.samples.nbytes <= 4 * self._slots.shape[1]
+
+    def _send_native(self, number: int, clip: Integers) -> int:
+        setup = self._setup
+        found = ratio(clip.rate, setup.rate)
+        assert found is not None  # noqa: S101 - of a rate that engines resample
+        length = found.samples(len(clip.samples))
+        slot = self._free_slot()
+        self._slots[slot].view(np.int16)[: len(clip.samples)] = clip.samples
+        windows = windows_of(length, setup.window, setup.hop, setup.event_hop)
+        self._channel.send(Filled(number, slot, 0, len(clip.samples), windows, Native(clip.rate, length)))
+        return length
+
     def _send_pieces(self, number: int, blocks: Callable[[], Iterator[Samples]]) -> int:
         setup = self._setup
         cutter = Cutter(setup.window, setup.hop, setup.event_hop, setup.padding, self._slots.shape[1])
@@ -102,10 +128,14 @@ class Reader:
             self._fill(number, piece)
         return cutter.length
 
-    def _fill(self, number: int, piece: Piece) -> None:
+    def _free_slot(self) -> int:
+        """The number of a slot to fill, once there is one."""
         while self._channel.poll(0 if self._free else None):
             self._receive()
-        slot = self._free.popleft()
+        return self._free.popleft()
+
+    def _fill(self, number: int, piece: Piece) -> None:
+        slot = self._free_slot()
         self._slots[slot, : len(piece.samples)] = piece.samples
         self._channel.send(Filled(number, slot, piece.at, len(piece.samples), piece.windows))
 

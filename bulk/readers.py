@@ -21,6 +21,7 @@ import numpy as np
 from bulk.item import Failure, Item
 from bulk.messages import Begin, Done, Filled, Free, FromReader, Read, Ready, Void
 from bulk.setup import ReaderSetup
+from model.native import Excerpt, Recording
 from model.windows import Samples
 
 SLOTS = 16
@@ -50,12 +51,12 @@ class Slot:
 
 @dataclass(frozen=True)
 class Filling:
-    """Samples of an item: a view of its slot, with the windows of `bulk.cutting.Piece`."""
+    """Windows of an item, as `bulk.cutting.Piece` names them, and the samples of each: a view of the slot."""
 
     number: int
     slot: Slot
     at: int
-    samples: Samples
+    samples: Sequence[Samples | Excerpt]
     windows: tuple[tuple[int, int], ...]
 
 
@@ -156,7 +157,7 @@ class Readers:
                 if isinstance(message, Filled):
                     process.slots_used += 1
                     slot = Slot(process, message.slot)
-                    samples = process.slots[message.slot, : message.count]
+                    samples = self._windows(message, process.slots[message.slot])
                     yield Filling(message.number, slot, message.at, samples, message.windows)
                     continue
                 if isinstance(message, Done):
@@ -166,6 +167,13 @@ class Readers:
             status = process.popen.wait()
             how = signal.Signals(-status).name if status < 0 else f"status {status}"
             yield from self._replace(process, Failure("crashed", f"The reader process ended with {how}."))
+
+    def _windows(self, filled: Filled, slot: Samples) -> list[Samples | Excerpt]:
+        starts = [start for start, _ in filled.windows]
+        if filled.native is None:
+            return [slot[start : start + self.window] for start in starts]
+        samples = slot.view(np.int16)[: filled.count]
+        return list(Recording(samples, filled.native.rate, np.array(starts), filled.native.length))
 
     def _replace(self, process: _Process, failure: Failure) -> Iterator[Event]:
         """The item that the process was reading has failed; those behind it are given to others.

@@ -14,9 +14,10 @@ import weakref
 from collections.abc import Hashable
 from types import TracebackType
 
+from model import plain
 from model.audio import AudioError, Limits
 from model.native import Recording
-from service.decoding import child, plain, sandbox
+from service.decoding import child, sandbox
 from service.decoding.decoder import BRIEF_BYTES, Decoder, DecoderDied
 from service.decoding.fork_server import ForkServer
 from service.decoding.queue import Clip, ClipQueue, QueueFull
@@ -133,7 +134,7 @@ class DecodePool:
 
         Clips of one `request` take turns with those of others. `bulk` clips go after the rest, and leave it a decoder.
         """
-        if shape.native and (read := plain.read(data, shape, self.limits)) is not None:
+        if shape.native and (read := plain.read(data, shape.rate, self.limits)) is not None:
             brief = not self.digests or len(data) <= BRIEF_BYTES
             return await off_loop(brief, Decoded.of_integers, read, shape, self.digests)
         if not self.ready:

@@ -24,7 +24,9 @@ from model.classify import clip_embedding
 from model.embed import clip_windows, embed_windows
 from model.engine import Engine
 from model.isolation import OutOfMemory
+from model.native import Excerpt
 from model.prompts import Embeddings
+from model.windows import Samples
 from tests.bulk.conftest import RATE, sound
 
 
@@ -86,6 +88,22 @@ def test_a_long_recording_is_read_in_pieces_to_the_same_embedding(
     assert np.abs(opposite.embedding - expected).max() < 1e-5
 
 
+def test_integers_at_another_rate_are_resampled_by_the_engine(
+    engine: Engine, tmp_path: Path, tiny_folder: Path
+) -> None:
+    """One shorter than a window, one of several windows, and one that does not fit into a slot."""
+    for name, seconds in (("short", 0.4), ("whole", 7.3), ("long", 100.0)):
+        soundfile.write(tmp_path / f"{name}.flac", sound(0, seconds * 44_100 / RATE), 44_100, subtype="PCM_16")
+    checkpoint = load_checkpoint(tiny_folder)
+    with pipeline(engine) as running:
+        results = list(running.run(expand([str(tmp_path)])))
+    for result in results:
+        expected = clip_embedding(embed_windows(checkpoint, clip_windows(result.item.location, checkpoint)[0]))
+        assert result.embedding is not None
+        assert np.abs(result.embedding - expected).max() < 1e-4
+        assert result.duration_s == pytest.approx(soundfile.info(result.item.location).duration, abs=1e-3)
+
+
 class Faulty:
     """The engine, with a model that fails on loud windows, and with memory for four windows."""
 
@@ -93,10 +111,10 @@ class Faulty:
         self.dim, self.streams, self.batch_windows = engine.dim, engine.streams, 8
         self._engine = engine
 
-    def embed_audio(self, windows: Sequence[Embeddings]) -> Embeddings:
+    def embed_audio(self, windows: Sequence[Samples | Excerpt]) -> Embeddings:
         if len(windows) > 4:
             raise OutOfMemory("too many windows")
-        if any(np.abs(window).max() > 2 for window in windows):
+        if any(isinstance(window, np.ndarray) and np.abs(window).max() > 2 for window in windows):
             raise RuntimeError("too loud")
         return self._engine.embed_audio(windows)
 

@@ -1,7 +1,7 @@
 """Clips that need no decoder: mono WAV of 16-bit integers, of which the header says where the samples lie.
 
 Their header is read by a few lines of Python, and their samples are passed on as they are: no code of a codec sees
-them, so no sandbox is needed. The worker resamples them.
+them, so no sandbox is needed. The engine resamples them.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import numpy as np
 from model.audio import Limits, wav
 from model.audio.limits import Budget
 from model.native import Integers, ratio
-from service.decoding.shape import Shape
 
 
-def read(data: bytes | bytearray, shape: Shape, limits: Limits) -> Integers | None:
-    """A clip's samples, which share its memory; None for a clip that needs a decoder. Raises AudioError."""
+def read(data: bytes | bytearray, rate: int, limits: Limits) -> Integers | None:
+    """A clip's samples, which share its memory, for a model at `rate` Hz; None for a clip that needs a decoder.
+
+    Raises AudioError.
+    """
     with memoryview(data) as view:
         pcm = wav.plain_pcm(view)
-    if pcm is None or pcm.channels != 1 or pcm.dtype.kind != "i" or ratio(pcm.rate, shape.rate) is None:
+    if pcm is None or pcm.channels != 1 or pcm.dtype.kind != "i" or ratio(pcm.rate, rate) is None:
         return None
     budget = Budget(limits)
     budget.check_format(pcm.rate, pcm.channels)
