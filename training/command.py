@@ -187,6 +187,7 @@ def caption(
     from training.tagging.caption import Captioning, recordings, write_manifest
     from training.tagging.caption import caption as captioned
     from training.tagging.tagger import class_labels
+    from training.torch_files import TorchFileError
 
     log_to_stderr()
     labels = class_labels(tagger)
@@ -199,7 +200,10 @@ def caption(
     if manifest.parent.resolve() != folder.resolve():
         raise fail(f"{manifest} must be in {folder}: a manifest's paths are relative to its own folder")
     rows = captioned(folder, tagger, labels, Captioning(threshold=threshold, captions=captions))
-    written, left_out = write_manifest(rows, manifest)
+    try:
+        written, left_out = write_manifest(rows, manifest)
+    except TorchFileError as error:
+        raise fail(str(error)) from None
     typer.echo(f"{manifest}: {written} recordings captioned, {left_out} left out")
 
 

@@ -244,7 +244,8 @@ class Recipe(Frozen):
     epochs without a better validation score. `mix`: shares of the trained weights to average with the start's at the
     end (`training/loop/mix.py`). `ema`: the decay of a moving average of the weights, which is validated and published
     in their place. `loss`: `softmax` is the paper's, `sigmoid` SigLIP's. `compile`: compile both encoders with
-    torch.compile, which takes minutes at the start.
+    torch.compile, which takes minutes at the start. `fully_shard`: divide weights, gradients and optimiser state among
+    the ranks (FSDP2), for encoders that do not fit beside their optimiser.
     """
 
     seed: int = Field(0, ge=0)
@@ -271,6 +272,7 @@ class Recipe(Frozen):
     sync_batch_norm: bool = False
     activation_checkpointing: bool = False
     compile: bool = False
+    fully_shard: bool = False
     loading: Loading = Loading()
     wandb: WandB | None = None
     saving: Saving = Saving()
@@ -281,6 +283,10 @@ class Recipe(Frozen):
             raise ValueError(f"batch {self.batch} cannot be split into {self.accumulation} equal chunks")
         if self.compile and self.activation_checkpointing:
             raise ValueError("compile and activation_checkpointing exclude each other")
+        if self.fully_shard and self.compile:
+            raise ValueError("compile and fully_shard exclude each other")
+        if self.fully_shard and self.precision == "float16":
+            raise ValueError("fully_shard does not work with float16 and its gradient scaler: take bfloat16")
         if self.start.head is not None:
             self._check_head()
         if self.start.text is None and self.checkpoint.text_encoder.package is None and self.start.checkpoint is None:

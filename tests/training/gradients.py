@@ -19,6 +19,7 @@ from training.data.loader import Batch
 from training.loop.accumulate import accumulate, dropout_seed
 from training.loop.loss import ContrastiveLoss, SigmoidLoss
 from training.loop.ranks import Ranks
+from training.loop.sharding import gathered, shard
 from training.loop.towers import Towers, checkpoint_activations
 from training.recipe import Freeze
 
@@ -38,6 +39,7 @@ class Setting:
     freeze_text: bool = False
     recompute: bool = False
     sigmoid: bool = False
+    sharded: bool = False
 
 
 def towers(setting: Setting) -> Towers:
@@ -96,14 +98,19 @@ def part(batch: Batch, rows: slice) -> Batch:
 def gradients(setting: Setting, ranks: Ranks) -> dict[str, Tensor]:
     """This rank's gradients of its share of `pairs`, and the batch-norm statistics afterwards."""
     made = towers(setting)
-    model = DistributedDataParallel(made) if ranks.world > 1 else made
+    model: Towers | DistributedDataParallel = made
+    if setting.sharded and ranks.world > 1:
+        shard(made, ranks)
+    elif ranks.world > 1:
+        model = DistributedDataParallel(made)
     share = PAIRS // ranks.world
     mine = part(pairs(), slice(ranks.rank * share, (ranks.rank + 1) * share))
     loss = SigmoidLoss(ranks) if setting.sigmoid else ContrastiveLoss(ranks, setting.local)
     value, *_ = accumulate(model, mine, loss, lambda chunk: dropout_seed(0, 0, ranks.rank, chunk), setting.chunks)
     found = {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
     found |= {name: buffer.clone() for name, buffer in made.named_buffers() if "running" in name}
-    return found | {"loss": torch.tensor(ranks.sums([float(value)])[0] / ranks.world)}
+    whole: dict[str, Tensor] = gathered(found, kept=True)
+    return whole | {"loss": torch.tensor(ranks.sums([float(value)])[0] / ranks.world)}
 
 
 def piecewise(world: int, chunks: int, setting: Setting) -> dict[str, Tensor]:

@@ -17,11 +17,13 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from model.text import Tokens
 from training.data.loader import Batch
 from training.loop.loss import ContrastiveLoss, SigmoidLoss
+from training.loop.sharding import average_numbers
 from training.loop.towers import Towers, unchanged_statistics
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -70,6 +72,7 @@ def accumulate(
         audio, text, scale = embed(towers, 0, *parts[0])
         value = objective(audio, text, scale)
         scaled(value).backward()
+        _finish(towers, loss)
         return value.detach(), audio.detach(), text.detach()
 
     inner: torch.nn.Module = towers.module if isinstance(towers, DistributedDataParallel) else towers
@@ -90,6 +93,7 @@ def accumulate(
             pairs = zip(outputs, (of_audio[rows], of_text[rows], share), strict=True)
             trained = [(output, gradient) for output, gradient in pairs if output.requires_grad]
             torch.autograd.backward([output for output, _ in trained], [gradient for _, gradient in trained])
+    _finish(towers, loss)
     return value.detach(), audio.detach(), text.detach()
 
 
@@ -99,8 +103,16 @@ def _gradient(leaf: Tensor) -> Tensor:
     return leaf.grad
 
 
+def _finish(towers: Towers | DistributedDataParallel, loss: ContrastiveLoss | SigmoidLoss) -> None:
+    if isinstance(towers, FSDPModule):
+        average_numbers(towers, loss.ranks)
+
+
 def _gradient_sync(towers: Towers | DistributedDataParallel, last: bool) -> AbstractContextManager[None]:
-    """Ranks add up their gradients once per step, in the backward pass of the last chunk."""
+    """Ranks add up their gradients once per step, in the backward pass of the last chunk.
+
+    Sharded ones do so in every chunk: to keep them until the last one would take the memory that sharding saves.
+    """
     if not last and isinstance(towers, DistributedDataParallel):
         return towers.no_sync()
     return nullcontext()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from model.clap import Clap
+from training.loop.sharding import ModelState, local
 
 
 class Average:
@@ -23,7 +24,7 @@ class Average:
         """Average in the weights of `model` after a step. Early steps keep less, so that the start fades."""
         self.steps += 1
         kept = min(self.decay, self.steps / (self.steps + 10))
-        own, new = self.clap.state_dict(), model.state_dict()
+        own, new = ({name: local(t) for name, t in part.state_dict().items()} for part in (self.clap, model))
         floating = [name for name in own if own[name].is_floating_point()]
         torch._foreach_lerp_([own[name] for name in floating], [new[name] for name in floating], 1 - kept)
         for name in own.keys() - set(floating):
@@ -33,5 +34,5 @@ class Average:
         return {"clap": self.clap.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        self.clap.load_state_dict(state_dict["clap"])
+        ModelState(self.clap).load_state_dict(state_dict["clap"])
         self.steps = state_dict["steps"]

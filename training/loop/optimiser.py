@@ -31,11 +31,13 @@ def make_optimiser(towers: Towers, settings: Optimiser) -> torch.optim.Optimizer
         top = max(depth.values(), default=0)
         for name, parameter in base.named_parameters():
             multiples[id(parameter)] = of_base * settings.layer_decay ** (top - depth[name])
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
     for parameter in trained(towers):
         multiple = multiples.get(id(parameter), 1.0)
         decay = settings.weight_decay if settings.decay_all or parameter.ndim > 1 else 0.0
-        group = groups.setdefault((multiple, decay), {"params": [], "multiple": multiple, "weight_decay": decay})
+        # Numbers are whole where other parameters are sharded, and torch does not update both kinds in one group.
+        key = multiple, decay, parameter.ndim == 0
+        group = groups.setdefault(key, {"params": [], "multiple": multiple, "weight_decay": decay})
         group["params"].append(parameter)
     kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
     return kind(groups.values(), lr=settings.learning_rate, betas=settings.betas)

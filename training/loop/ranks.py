@@ -51,6 +51,15 @@ class Ranks:
         gathered: Tensor = all_gather_tensor(keys.contiguous(), 0, _everyone())
         return gathered
 
+    def align(self, tensors: Sequence[Tensor]) -> None:
+        """Give tensors of one type the leader's values, on every rank."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors]).to(self.device)
+        dist.broadcast(flat, 0)
+        for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(values.view_as(tensor))
+
     def sums(self, values: Sequence[float]) -> list[float]:
         """Each value's sum over ranks."""
         if self.world == 1:

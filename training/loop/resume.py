@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training.data.corpus import Corpus
-from training.loop.ranks import Ranks
+from training.loop.ranks import Ranks, on_leader
+from training.loop.sharding import gathered
 from training.loop.state import StateError, Stateful, States, capture, restore
 from training.recipe import Recipe
 
@@ -48,14 +49,15 @@ class RunStates:
     ranks: Ranks
 
     def save(self, progress: Progress) -> None:
-        """Raises StateError where the disk is full or gone."""
+        """Save the state, on the leader. All ranks must call it together. Raises StateError where the disk is full."""
         about = {
             "progress": vars(progress),
             "recipe": self.recipe.model_dump(mode="json"),
             "corpus": self.corpus.fingerprint,
             "world": self.ranks.world,
         }
-        self.states.save(progress.step, capture(self.parts) | about)
+        state = gathered(capture(self.parts), kept=self.ranks.leader)
+        on_leader(self.ranks, self.states.save, progress.step, state | about)
 
     def resume(self) -> Progress:
         """Load the newest state into the parts, the same on every rank.
@@ -70,7 +72,7 @@ class RunStates:
         if saved is None:
             return Progress()
         step, state = saved
-        if changed := differences(completed(state["recipe"]), self.recipe.model_dump(mode="json")):
+        if changed := differences(identity(completed(state["recipe"])), identity(self.recipe.model_dump(mode="json"))):
             raise StateError(
                 f"the run in {run} was started with another recipe ({', '.join(changed)}); "
                 "restore the recipe, or train into another folder"
@@ -89,7 +91,25 @@ class RunStates:
         return Progress(**state["progress"])
 
 
-def completed(recipe: Any) -> Any:
+MAY_CHANGE: dict[str, tuple[str, ...]] = {
+    "wandb": (),
+    "saving": (),
+    "loading": ("workers", "prefetch"),
+    "fully_shard": (),
+}
+"""What a resumed run may change: batches stay the same, and weights up to rounding."""
+
+
+def identity(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what a resumed run may change: whole members, or the named parts of one."""
+    kept = {name: value for name, value in recipe.items() if MAY_CHANGE.get(name) != ()}
+    for name, parts in MAY_CHANGE.items():
+        if isinstance(kept.get(name), dict):
+            kept[name] = {part: value for part, value in kept[name].items() if part not in parts}
+    return kept
+
+
+def completed(recipe: dict[str, Any]) -> dict[str, Any]:
     """A saved recipe with the defaults of members that were added after it was saved."""
     try:
         return Recipe.model_validate(recipe).model_dump(mode="json")

@@ -7,12 +7,13 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.checkpoint import load
 from model.clap import MAX_LOGIT_SCALE
@@ -32,9 +33,10 @@ from training.loop.publish import Checkpoints
 from training.loop.ranks import Ranks, on_leader
 from training.loop.resume import RunStates
 from training.loop.schedule import Schedule
+from training.loop.sharding import ModelState, OptimiserState, Whole, clip, is_sharded, place
 from training.loop.state import Stateful, States
 from training.loop.stop import Stop, TrainingStopped, stopping_on_signals
-from training.loop.towers import Towers, distribute
+from training.loop.towers import Towers, distribute, statistics
 from training.loop.validate import HELD_OUT, ValidationResult, Validator
 from training.recipe import Recipe
 from training.start.head import start_from_head
@@ -102,15 +104,20 @@ class Trainer:
         )
         states = States(run / "states", recipe.saving.keep)
         if recipe.start.head is not None and recipe.start.audio is not None and not states.steps():
-            # The other ranks get the leader's weights from DDP, a resumed run from its state.
             head, weights = recipe.start.head, data / recipe.start.audio
             on_leader(ranks, start_from_head, self.clap, self.tokenizer, weights, segments, head, recipe.seed)
+            for value in self.clap.state_dict().values():
+                ranks.align([value])
         sigmoid = recipe.loss == "sigmoid"
-        self.towers = Towers(self.clap, recipe.freeze, biased=sigmoid).to(ranks.device).train()
+        self.towers = Towers(self.clap, recipe.freeze, biased=sigmoid).train()
         self.average = None if recipe.ema is None else Average(self.clap, recipe.ema)
-        self.published = self.clap if self.average is None else self.average.clap
+        followed = self.clap if self.average is None else self.average.clap
+        self.whole = Whole(followed, ranks.device) if is_sharded(recipe, ranks) else None
+        self.published = followed if self.whole is None else self.whole.clap
         self.validator = Validator(recipe, data, self.corpus, self.published, self.tokenizer, ranks)
         self.model = distribute(self.towers, recipe, ranks)
+        if self.average is not None:
+            place(self.average.clap, recipe, ranks)
         self.loss = SigmoidLoss(ranks) if sigmoid else ContrastiveLoss(ranks, recipe.local_loss)
         self.optimiser = make_optimiser(self.towers, recipe.optimiser)
         self.scaler = torch.GradScaler(ranks.device.type, enabled=recipe.precision == "float16")
@@ -120,8 +127,8 @@ class Trainer:
         self.schedule = Schedule(recipe.schedule, self.steps)
         self.checkpoints = Checkpoints(run, recipe.saving.keep)
         parts: dict[str, Stateful] = {
-            "model": self.clap,
-            "optimiser": self.optimiser,
+            "model": ModelState(self.clap),
+            "optimiser": OptimiserState(self.optimiser),
             "schedule": self.schedule,
             "scaler": self.scaler,
         }
@@ -168,12 +175,9 @@ class Trainer:
         """Train and validate in turns until the last epoch is done or `stop` is wanted on a rank."""
         source = iter(self.batches)
         while not self.finished:
-            if self.trained:
-                stopped = not self.mix(stop, metrics)
-            elif self.epoch_to_validate:
-                stopped = not self.end_epoch(stop, metrics)
-            elif self.validation_is_due:
-                stopped = not self.validate_between(stop, metrics)
+            if self.trained or self.epoch_to_validate or self.validation_is_due:
+                with self.whole_model():
+                    stopped = not self.validate(stop, metrics)
             else:
                 stopped = self.train_step(source, stop, metrics, stop_after)
             if stopped:
@@ -209,7 +213,7 @@ class Trainer:
         value, audio, text = self.forward_backward(batch)
         self.scaler.unscale_(self.optimiser)
         limit = self.recipe.clip_gradient or math.inf
-        norm = float(nn.utils.clip_grad_norm_(trained(self.towers), limit))
+        norm = clip(trained(self.towers), limit, self.ranks)
         loss = float(value)
         # A gradient scaler skips steps with infinite gradients by itself.
         not_finite = not math.isfinite(loss) or (not math.isfinite(norm) and not self.scaler.is_enabled())
@@ -244,7 +248,7 @@ class Trainer:
             )
             metrics.step(row)
         if any_stop or self.save_is_due():
-            on_leader(self.ranks, self.states.save, self.progress)
+            self.states.save(self.progress)
         return bool(any_stop)
 
     def forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -267,8 +271,13 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
             self.clap.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+            self.ranks.align(statistics(self.clap))
         if self.average is not None:
             self.average.follow(self.clap)
+
+    def whole_model(self) -> AbstractContextManager[None]:
+        """Inside the block `published` has its weights, which a sharded run must gather first."""
+        return nullcontext() if self.whole is None else self.whole.gathered()
 
     def save_is_due(self) -> bool:
         """A state is saved every `saving.every_steps` steps, and before each validation, which can take long."""
@@ -281,6 +290,12 @@ class Trainer:
         """Whether the step that was just made is validated within its epoch, and has not been."""
         every, step = self.recipe.validation.every_steps, self.progress.step
         return every is not None and step > 0 and step % every == 0 and self.progress.validated != step
+
+    def validate(self, stop: Stop, metrics: MetricsLog | None) -> bool:
+        """Validate, or make the final average. Returns False, with nothing changed, where a rank wants to stop."""
+        if self.trained:
+            return self.mix(stop, metrics)
+        return self.end_epoch(stop, metrics) if self.epoch_to_validate else self.validate_between(stop, metrics)
 
     def validate_between(self, stop: Stop, metrics: MetricsLog | None) -> bool:
         """Validate within an epoch; publish the checkpoint if it is the best so far.
@@ -325,7 +340,7 @@ class Trainer:
         if metrics is not None:
             metrics.epoch(progress.step, epoch, training_loss, result)
         self.publish(f"epoch-{epoch:03d}", result, best)
-        on_leader(self.ranks, self.states.save, progress)
+        self.states.save(progress)
         return True
 
     def mix(self, stop: Stop, metrics: MetricsLog | None) -> bool:
@@ -356,7 +371,7 @@ class Trainer:
             self.published.load_state_dict(kept)
         if metrics is not None:
             metrics.mixed(scores, share)
-        on_leader(self.ranks, self.states.save, self.progress)
+        self.states.save(self.progress)
         return True
 
     def summary(self, result: ValidationResult) -> dict[str, Any]:

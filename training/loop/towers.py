@@ -16,6 +16,7 @@ from model.clap import Clap
 from model.text import Tokens
 from training.loop.layers import layers
 from training.loop.ranks import Ranks
+from training.loop.sharding import is_sharded, place
 from training.recipe import Freeze, Recipe, RecipeError
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -83,7 +84,7 @@ def unused_heads(clap: Clap) -> Iterator[nn.Module]:
 
 
 def distribute(towers: Towers, recipe: Recipe, ranks: Ranks) -> Towers | DistributedDataParallel:
-    """The towers in DDP where there are several ranks, with batch norm and activations as the recipe says.
+    """The towers on the rank's device and, where there are several ranks, in DDP or sharded.
 
     Raises RecipeError where batch norm cannot be synchronised.
     """
@@ -92,14 +93,22 @@ def distribute(towers: Towers, recipe: Recipe, ranks: Ranks) -> Towers | Distrib
     if recipe.compile:
         for encoder in (towers.clap.audio_encoder.base, towers.clap.caption_encoder.base):
             encoder.compile()
-    if ranks.world == 1:
-        return towers
-    if recipe.sync_batch_norm:
+    if ranks.world > 1 and recipe.sync_batch_norm:
         if ranks.device.type != "cuda":
             raise RecipeError("sync_batch_norm works on GPUs only (a limit of torch)")
         nn.SyncBatchNorm.convert_sync_batchnorm(towers.clap.audio_encoder)
+    place(towers, recipe, ranks)
+    if ranks.world == 1 or is_sharded(recipe, ranks):
+        return towers
     devices = [ranks.device.index] if ranks.device.type == "cuda" else None
-    return DistributedDataParallel(towers, device_ids=devices, gradient_as_bucket_view=True)
+    # Statistics of batch norm are aligned after each step, whoever adds up the gradients.
+    return DistributedDataParallel(towers, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def statistics(module: nn.Module) -> list[Tensor]:
+    """The batch-norm statistics that training changes."""
+    norms = (part for part in module.modules() if isinstance(part, BatchNorm) and part.training)
+    return [buffer for part in norms for buffer in part.buffers() if buffer.is_floating_point()]
 
 
 @contextmanager

@@ -105,12 +105,14 @@ class Validator:
 
     def validate(self, stop: Stop) -> ValidationResult | None:
         """Validate the model, and leave it in the mode it was in. Returns None soon after a rank wants to stop."""
-        training = self.clap.training
+        # Frozen parts are in evaluation mode in training too, and must stay there.
+        training = [part for part in self.clap.modules() if part.training]
         self.clap.eval()
         try:
             pairs, zero_shot = self._embed_pairs(stop), self._zero_shot(stop)
         finally:
-            self.clap.train(training)
+            for part in training:
+                part.training = True
         parts = self.ranks.collect(None if stop.wanted else (pairs, zero_shot))
         if any(part is None for part in parts):
             return None

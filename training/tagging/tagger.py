@@ -11,6 +11,7 @@ from torch import Tensor
 from model.config import FrontEndConfig, MobileNetConfig
 from model.front_end import LogMel
 from model.mobilenet import MobileNet
+from training.torch_files import TorchFileError, read_torch_file
 
 FRONT_END = FrontEndConfig(
     sample_rate=32_000,
@@ -44,11 +45,15 @@ class Tagger:
     """527 AudioSet class logits and 384 pooled features for windows of 32 kHz audio."""
 
     def __init__(self, weights: Path, class_labels: Path, width: float = 0.4) -> None:
+        """Raises TorchFileError where `weights` cannot be read, or are those of another network."""
         self.classes = read_classes(class_labels)
         self.network = MobileNet(MobileNetConfig(width=width, classes=len(self.classes)), LogMel(FRONT_END))
-        state = torch.load(weights, weights_only=True, map_location="cpu")
-        state["logmel_extractor.melW"] = self.network.logmel_extractor.melW
-        self.network.load_state_dict(state)
+        state = read_torch_file(weights)
+        try:
+            self.network.load_state_dict(state | {"logmel_extractor.melW": self.network.logmel_extractor.melW})
+        except (RuntimeError, TypeError) as error:
+            cause = " ".join(str(error).split())
+            raise TorchFileError(f"{weights} is not the tagger's weights: {cause[:200]}") from None
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()

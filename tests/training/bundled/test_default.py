@@ -149,11 +149,13 @@ def same(one: Student | None, two: Student | None) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("changed", [{}, {"falls": True}, {"forced": True}])
-def test_a_stage_that_was_stopped_goes_on_bit_for_bit(
-    store: Path, tagger: Tagger, tmp_path: Path, changed: dict[str, bool]
-) -> None:
-    stage = STAGE.model_copy(update=changed)
+@pytest.fixture(scope="module")
+def unbroken(store: Path, tagger: Tagger, tmp_path_factory: pytest.TempPathFactory) -> Student | None:
+    return run(STAGE, store, tagger, tmp_path_factory.mktemp("unbroken"))
+
+
+def test_a_stage_that_was_stopped_goes_on_bit_for_bit(store: Path, tagger: Tagger, tmp_path: Path) -> None:
+    stage = STAGE.model_copy(update={"falls": True, "forced": True})
     unbroken = run(stage, store, tagger, tmp_path / "unbroken")
     assert run(stage, store, tagger, tmp_path / "stopped", stop_after=2) is None
     resumed = run(stage, store, tagger, tmp_path / "stopped")
@@ -164,9 +166,8 @@ def test_a_stage_that_was_stopped_goes_on_bit_for_bit(
 
 
 def test_a_stage_of_constant_rate_can_be_made_longer_and_another_stage_is_refused(
-    store: Path, tagger: Tagger, tmp_path: Path
+    store: Path, tagger: Tagger, tmp_path: Path, unbroken: Student | None
 ) -> None:
-    unbroken = run(STAGE, store, tagger, tmp_path / "unbroken")
     run(STAGE.model_copy(update={"clips": 16}), store, tagger, tmp_path / "longer")
     assert same(unbroken, run(STAGE, store, tagger, tmp_path / "longer"))
     with pytest.raises(StateError, match="another stage"):

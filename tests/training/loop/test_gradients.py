@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ SETTINGS += [
     Setting(chunks=4, sigmoid=True),
     Setting(chunks=2, drop=True, sigmoid=True),
     Setting(local=True, chunks=2, drop=True, encoder="htsat"),
+    Setting(sharded=True),
+    Setting(chunks=2, drop=True, sigmoid=True, sharded=True),
+    Setting(local=True, chunks=2, drop=True, encoder="htsat", sharded=True, recompute=True),
 ]
 Found = dict[str, Tensor]
 
@@ -51,13 +55,16 @@ def on_ranks(world: int, settings: list[Setting], folder: Path) -> list[list[Fou
     return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(world)]
 
 
-@pytest.fixture(scope="module", params=[1, 2, 4])
+@pytest.fixture(scope="module", params=[1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[list[Found]]:
     """The gradients of every setting on 1, 2 and 4 ranks."""
     settings = [replace(setting, world=request.param) for setting in SETTINGS]
     if request.param == 1:
         return [[gradients(setting, Ranks()) for setting in settings]]
     return on_ranks(request.param, settings, tmp_path_factory.mktemp("ranks"))
+
+
+one_process = cache(piecewise)
 
 
 def assert_equal(found: Found, expected: Found, relative: float = 1e-5) -> None:
@@ -77,7 +84,8 @@ def assert_equal(found: Found, expected: Found, relative: float = 1e-5) -> None:
 def test_gradients_equal_those_of_one_process(found: list[list[Found]], number: int) -> None:
     setting = SETTINGS[number]
     # Batch norm and dropout divide the batch as ranks and chunks do; without them it is simply the whole batch.
-    expected = piecewise(len(found), setting.chunks, setting) if setting.drop else piecewise(1, 1, setting)
+    alone = replace(setting, sharded=False, recompute=False)
+    expected = one_process(len(found), setting.chunks, alone) if setting.drop else one_process(1, 1, alone)
     for rank in found:
         statistics = {name for name in expected if "running" in name}
         of_rank = {name: value for name, value in rank[number].items() if name not in statistics}
@@ -85,7 +93,7 @@ def test_gradients_equal_those_of_one_process(found: list[list[Found]], number: 
 
 
 def test_the_temperature_s_gradient_is_not_multiplied_by_the_chunks(found: list[list[Found]]) -> None:
-    expected = piecewise(1, 1, Setting())["clap.logit_scale"]
+    expected = one_process(1, 1, Setting())["clap.logit_scale"]
     for rank, (number, setting) in itertools.product(found, enumerate(SETTINGS)):
         if not setting.drop and not setting.sigmoid:
             assert float(rank[number]["clap.logit_scale"]) == pytest.approx(float(expected), rel=1e-5)
@@ -105,8 +113,7 @@ def test_activation_checkpointing_changes_nothing(encoder: str, chunks: int) -> 
     assert_equal(gradients(replace(setting, recompute=True), Ranks()), gradients(setting, Ranks()))
 
 
-@pytest.mark.parametrize(("audio", "text"), [(True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("chunks", [1, 4])
+@pytest.mark.parametrize(("audio", "text", "chunks"), [(True, False, 1), (False, True, 4), (True, True, 4)])
 def test_a_frozen_encoder_takes_no_gradient_and_keeps_its_statistics(audio: bool, text: bool, chunks: int) -> None:
     setting = Setting(chunks=chunks, drop=True, freeze_audio=audio, freeze_text=text)
     found, before = gradients(setting, Ranks()), gradients(replace(setting, drop=False), Ranks())

@@ -130,6 +130,8 @@ def test_without_a_terminal_a_line_is_printed_each_interval(tmp_path: Path) -> N
     ]
 
 
+# torch 2.11's compiler imports torch.utils.mkldnn, which still defines its classes with torch.jit.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.slow
 def test_compiled_encoders_give_the_same_losses(folder: Path, plain: Path) -> None:
     train(tiny_recipe(folder, compile=True), folder, folder / "compiled")

@@ -62,7 +62,8 @@ def unbroken(recipe: Recipe, folder: Path) -> Path:
     return folder / "unbroken"
 
 
-@pytest.mark.parametrize("stop", range(1, 6))
+# In the warm-up, at the end of an epoch, and within the second one.
+@pytest.mark.parametrize("stop", [1, 4, 6])
 def test_a_run_stopped_at_any_step_goes_on_to_the_same_losses_and_weights(
     recipe: Recipe, folder: Path, unbroken: Path, stop: int
 ) -> None:
@@ -110,6 +111,17 @@ def test_another_recipe_is_refused_and_the_change_named(recipe: Recipe, folder: 
     changed = recipe.model_copy(update={"epochs": 3, "batch": 4})
     with pytest.raises(StateError, match=r"another recipe \(epochs: 2, now 3, batch: 8, now 4\)"):
         train(changed, folder, unbroken)
+
+
+def test_logging_loading_and_saving_may_change(recipe: Recipe, folder: Path, unbroken: Path) -> None:
+    changed = Recipe.model_validate(
+        recipe.model_dump()
+        | {"wandb": {"project": "sounds"}, "loading": {"workers": 1, "prefetch": 1}, "saving": {"every_steps": 1}}
+    )
+    assert Trainer(changed, folder, unbroken, Ranks()).finished
+    other = changed.model_copy(update={"loading": changed.loading.model_copy(update={"max_broken": 0.5})})
+    with pytest.raises(StateError, match=r"another recipe \(loading\.max_broken: 0\.05, now 0\.5\)"):
+        Trainer(other, folder, unbroken, Ranks())
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:

@@ -49,17 +49,6 @@ def test_a_run_shows_every_step_and_epoch(tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
-def test_the_same_recipe_gives_the_same_losses(tmp_path: Path) -> None:
-    recipe = tiny_recipe(tmp_path)
-    for name in ("one", "two"):
-        train(recipe, tmp_path, tmp_path / name)
-    one, two = (
-        [json.loads(line)["loss"] for line in (tmp_path / name / "steps.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
-    )
-    assert one == two
-
-
 def test_the_loss_falls(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, epochs=6, optimiser={"learning_rate": 0.005})
     train(recipe, tmp_path, tmp_path / "run")
@@ -120,7 +109,12 @@ def test_an_unknown_task_is_an_error_before_the_first_step(tmp_path: Path) -> No
     [
         {"precision": "bfloat16", "activation_checkpointing": True, "accumulation": 2},
         {"optimiser": {"kind": "adamw", "weight_decay": 0.1, "text": 0.1}, "schedule": {"kind": "cosine"}},
-        {"freeze": {"audio": True, "text": True}, "clip_gradient": 0.1, "saving": {"every_steps": 1, "keep": 1}},
+        {
+            "freeze": {"audio": True, "text": True},
+            "clip_gradient": 0.1,
+            "saving": {"every_steps": 1, "keep": 1},
+            "validation": {"hold_out": 0.1, "every_steps": 1},
+        },
     ],
     ids=["arithmetic", "optimiser", "frozen"],
 )
@@ -131,5 +125,5 @@ def test_every_option_trains(tmp_path: Path, options: dict[str, Any]) -> None:
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert "logit_scale" in moved
     frozen = recipe.freeze.audio
-    assert any(name.startswith("audio_encoder.base.features") for name in moved) != frozen
+    assert any(name.startswith("audio_encoder.base.features") for name in moved) != frozen, "statistics included"
     assert any(name.startswith("caption_encoder.base.encoder") for name in moved) != frozen

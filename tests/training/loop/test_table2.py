@@ -17,7 +17,7 @@ from training.recipe import RecipeError
 
 def test_four_rows_are_trained_and_printed(tmp_path: Path) -> None:
     write_tasks(tmp_path / "eval")
-    recipe = tiny_recipe(tmp_path, epochs=1, validation={"tasks": ["gtzan-music-speech"], "tasks_path": "eval"})
+    recipe = tiny_recipe(tmp_path, 8, epochs=1, validation={"tasks": ["gtzan-music-speech"], "tasks_path": "eval"})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     command = ["table2", str(tmp_path / "recipe.yaml"), "--data", str(tmp_path), "--out", str(tmp_path / "runs")]
     outcome = CliRunner().invoke(app, [*command, "--seeds", "2"])

@@ -72,16 +72,7 @@ def test_projections_begin_with_the_head(tmp_path: Path) -> None:
     torch.testing.assert_close(caption_weights(captions) @ projection(features), torch.zeros(HIDDEN), atol=1e-3, rtol=0)
 
 
-def test_a_run_that_begins_with_the_head_trains_and_is_the_same_again(tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path)
-    write_tagger(tmp_path)
-    for out in ("one", "two"):
-        assert train(recipe, tmp_path, tmp_path / out).finished
-    one, two = ((tmp_path / out / "best" / "model.safetensors").read_bytes() for out in ("one", "two"))
-    assert one == two
-
-
-def test_a_run_that_goes_on_takes_its_state_and_does_not_listen_again(
+def test_two_runs_begin_with_the_same_head_and_one_that_goes_on_does_not_listen_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_of(tmp_path)

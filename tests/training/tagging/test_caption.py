@@ -63,3 +63,15 @@ def test_a_folder_without_recordings_is_named(shared: Path, tmp_path: Path) -> N
     outcome = CliRunner().invoke(app, ["caption", str(tmp_path), "--tagger", weights])
     assert outcome.exit_code == 2
     assert "contains no recording" in outcome.output
+
+
+def test_weights_of_something_else_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    (tmp_path / "audioset_class_labels.csv").write_text("index,mid,display_name\n0,a,Dog\n")
+    weights = tmp_path / "weights.pt"
+    torch.save({"conv": torch.zeros(1)}, weights)
+    for message in ("is not the tagger's weights", "cannot be read"):
+        outcome = CliRunner().invoke(app, ["caption", str(tmp_path), "--tagger", str(weights)])
+        assert outcome.exit_code == 2
+        assert message in " ".join(outcome.output.split())
+        weights.write_bytes(b"no weights")
