@@ -15,7 +15,7 @@ RUN ?= runs/default
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bench cost test test-slow test-ray docs lint format fuzz evaluate train-default screenshots manifests policy image-test clean
+.PHONY: help serve bench cost test test-slow test-ray docs lint format fuzz evaluate train-default screenshots figures manifests policy image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -90,6 +90,9 @@ train-default: $(READY) ## Train the bundled checkpoint again, into RUN/checkpoi
 
 screenshots: $(READY_TEST) $(READY_DEBIAN) ## Take the pictures of the page in docs/images
 	$(BIN)/python -m tests.page.screenshots
+
+figures: $(READY) ## Draw the pictures of docs/concepts with the bundled checkpoint
+	$(BIN)/python docs/figures.py
 
 manifests: $(READY_TEST) ## Write the dashboard, and render the chart with every values file
 	$(BIN)/python k8s/dashboard.py

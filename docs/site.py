@@ -34,9 +34,7 @@ def write(folder: Path) -> None:
         target = folder / page.relative_to(DOCS)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(inside(page.read_text(), page))
-    for picture in DOCS.glob("images/*"):
-        (folder / "images").mkdir(exist_ok=True)
-        shutil.copy(picture, folder / "images")
+    shutil.copytree(DOCS / "images", folder / "images", dirs_exist_ok=True)
     (folder / "index.md").write_text(inside((ROOT / "README.md").read_text(), ROOT / "README.md"))
     reference = folder / "reference"
     reference.mkdir(exist_ok=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from model.checkpoint import fingerprint
+from model.config import BUNDLED
 from service.observe.metrics import REGISTRY
 from tests.conftest import ROOT
 
@@ -40,6 +42,15 @@ def test_the_reference_has_every_operation_metric_and_command(pages: Path) -> No
     for family in REGISTRY.collect():
         assert f"| `{family.name}" in reference["metrics"]
     assert "| `anysound_queue_seconds` | gauge |" in reference["metrics"]
+
+
+def test_the_pictures_of_the_concepts_show_the_bundled_checkpoint() -> None:
+    said = "\n".join(page.read_text() for page in (ROOT / "docs" / "concepts").glob("*.md"))
+    pictures = sorted((ROOT / "docs" / "images" / "concepts").glob("*.svg"))
+    assert {path.name for path in pictures} == set(re.findall(r"images/concepts/([\w-]+\.svg)", said))
+    for picture in pictures:
+        assert fingerprint(BUNDLED) in picture.read_text(), f"{picture.name} is of another checkpoint: `make figures`"
+        assert picture.stat().st_size < 100_000
 
 
 def test_every_page_is_in_the_navigation(pages: Path) -> None:
