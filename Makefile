@@ -94,7 +94,8 @@ screenshots: $(READY_TEST) $(READY_DEBIAN) ## Take the pictures of the page in d
 figures: $(READY) ## Draw the pictures of docs/concepts with the bundled checkpoint
 	$(BIN)/python docs/figures.py
 
-manifests: $(READY_TEST) ## Write the dashboard, and render the chart with every values file
+manifests: $(READY_TEST) ## Write the tables of docs/settings.md and the dashboard, and render the chart with every values file
+	$(BIN)/python docs/site.py
 	$(BIN)/python k8s/dashboard.py
 	$(BIN)/python -m tests.deploy.chart
 

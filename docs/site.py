@@ -1,31 +1,56 @@
 """Writes the pages of the documentation's site: those of docs/, and the reference, which is made of the code.
 
-`python docs/site.py FOLDER`; `make docs` then builds the site of them with Zensical.
+`python docs/site.py FOLDER`; `make docs` then builds the site of them with Zensical. Without a folder, it writes the
+tables of docs/settings.md, which is read in the repository too (`make manifests`).
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from anysound import app as command
+from bulk.command import app as bulk
+from evaluation.command import app as evaluate
+from model.checkpoint import CONFIG, TOKENIZER_FILES, WEIGHTS
+from model.config import BUNDLED, ClapConfig
 from service.api.app import create_app
 from service.api.worker_metrics import WorkerCollector
 from service.ipc.client import WorkerClient
 from service.observe.metrics import REGISTRY
-from service.settings import Settings
+from service.settings import PREFIX, Settings
+from training.recipe import RECIPES, Recipe
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)#\s]+)(#[^)]*)?\)")
-PARSE_THEMSELVES = ("serve", "bench", "bulk", "evaluate")
+APPS = {"bulk": bulk, "evaluate": evaluate}
+"""Subcommands that are an application of their own."""
+PARSE_THEMSELVES = ("serve", "bench")
 """Subcommands whose options typer does not know."""
+SECTIONS = {
+    "model": "Model and device",
+    "host": "Address",
+    "cores": "Processes",
+    "api_keys_file": "Access",
+    "max_upload_bytes": "Bounds of a request",
+    "max_label_sets": "Label sets",
+    "max_streams": "Streams",
+    "max_queue_seconds": "Queue and batches",
+    "prompt_cache_size": "Caches",
+    "request_timeout_s": "Time limits",
+    "metrics_port": "Metrics, traces and logs",
+}
+"""The headings of docs/settings.md, by the setting that each begins with."""
+MIB = 1 << 20
 
 
 def write(folder: Path) -> None:
@@ -42,6 +67,8 @@ def write(folder: Path) -> None:
     (reference / "http.md").write_text("\n".join(operations(app.openapi())))
     (reference / "metrics.md").write_text("\n".join(metrics()))
     (reference / "command.md").write_text("\n".join(commands()))
+    (reference / "checkpoint.md").write_text("\n".join(checkpoint_format()))
+    (reference / "recipe.md").write_text("\n".join(recipe()))
 
 
 def inside(text: str, page: Path) -> str:
@@ -118,6 +145,114 @@ def kind(schema: dict[str, Any]) -> str:
     return str(schema.get("type", "any")) + (f" ({schema['format']})" if "format" in schema else "")
 
 
+def values(schema: dict[str, Any]) -> str:
+    """The values that a member may have: its type, its bounds and, of a class, a link to its table."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if branches := schema.get("oneOf") or schema.get("anyOf"):
+        kinds = [values(branch) for branch in branches if branch != {"type": "null"}]
+        return " or ".join(dict.fromkeys(kinds)) + (" or none" if {"type": "null"} in branches else "")
+    if schema.get("type") == "array":
+        each = schema.get("items") or {"oneOf": schema.get("prefixItems", [{}])}
+        return f"list of {values(each)}" + (", not empty" if schema.get("minItems") else "")
+    if schema.get("format") in ("path", "password"):
+        return {"path": "path", "password": "text"}[schema["format"]]
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
+    return ", ".join([kind(schema).replace("string", "text"), *bounds])
+
+
+def members(schema: dict[str, Any]) -> Iterator[str]:
+    """The members of a class, as a table."""
+    yield from table("member", "value", "default")
+    required = schema.get("required", [])
+    for name, member in schema["properties"].items():
+        default = member.get("default")
+        shown = f"`{json.dumps(default, ensure_ascii=False)}`"
+        if default in (None, "", [], {}) or isinstance(default, dict):
+            shown = "**required**" if name in required else ""
+        yield row(f"`{name}`", values(member), shown)
+
+
+def classes(schema: dict[str, Any], left_out: Collection[str] = ()) -> Iterator[str]:
+    """The tables of the classes that a schema refers to, in the order in which it does, with their docstrings."""
+    definitions = schema.get("$defs", {})
+    left, seen = [schema], set(left_out)
+    while left:
+        current = left.pop(0)
+        for name in re.findall(r"#/\$defs/(\w+)", json.dumps(current["properties"])):
+            if name in seen:
+                continue
+            seen.add(name)
+            left.append(definitions[name])
+            yield f"\n## {name}\n"
+            yield definitions[name].get("description", "")
+            yield from members(definitions[name])
+
+
+def checkpoint_format() -> Iterator[str]:
+    """The files of a checkpoint directory, and the members of its config."""
+    schema = ClapConfig.model_json_schema()
+    yield "# Checkpoint format"
+    yield "\nA checkpoint is a directory with these files. Unknown members, keys and shapes are refused."
+    yield from table("file", "")
+    yield row(f"`{CONFIG}`", "the configuration: the tables below")
+    yield row(f"`{WEIGHTS}`", "every weight that no Python package provides, in float32 or half precision")
+    names = ", ".join(f"`{name}`" for name in TOKENIZER_FILES)
+    yield row(names, "those that the tokenizer has; none if the text encoder comes from a package")
+    yield row("`README.md`", "the model card; not read by the service")
+    yield "\nThe fingerprint is a SHA-256 over all but the model card; `anysound checkpoint info DIR` prints it."
+    yield f"[Checkpoints](../checkpoints.md) says how to get one.\n\n## {CONFIG}\n"
+    yield schema["description"]
+    yield from members(schema)
+    yield from classes(schema)
+
+
+def recipe() -> Iterator[str]:
+    """The members of a training recipe, and the recipes of the project."""
+    schema = Recipe.model_json_schema()
+    yield "# Training recipes"
+    yield "\nA recipe is a YAML file for `anysound train run RECIPE`. [Training](../training.md) has examples."
+    yield from table("recipe", "")
+    for path in sorted(RECIPES.glob("*.yaml")):
+        comment = " ".join(
+            line[1:].strip() for line in takewhile(lambda line: line[:1] == "#", path.read_text().splitlines())
+        )
+        yield row(f"`{path.name}`", re.split(r"(?<! al)\. ", comment)[0].rstrip(".") + ".")
+    yield "\n## Recipe\n"
+    yield schema["description"]
+    yield from (line.replace("(#clapconfig)", "(checkpoint.md#configjson)") for line in members(schema))
+    inside = ClapConfig.model_json_schema()["$defs"]
+    yield from classes(schema, {"ClapConfig", *inside})
+
+
+def settings() -> str:
+    """The tables of docs/settings.md."""
+    schema = Settings.model_json_schema()["properties"]
+    lines = []
+    for name, field in Settings.model_fields.items():
+        if name in SECTIONS:
+            lines += [f"\n## {SECTIONS[name]}", *table("option", "variable", "value", "default", "")]
+        default = "" if field.default in (None, "", ()) else f"`{field.default}`"
+        if isinstance(field.default, int) and field.default >= MIB:
+            default = f"{field.default // MIB} MiB (`{field.default}`)"
+        if field.default == str(BUNDLED):
+            default = "bundled"
+        flag = f"`--{name.replace('_', '-')}`"
+        allowed = values(schema[name]).removesuffix(" or none")
+        lines.append(row(flag, f"`{PREFIX}{name.upper()}`", allowed, default, field.description))
+    return "\n".join(lines).strip() + "\n"
+
+
+def write_settings(page: Path = DOCS / "settings.md") -> None:
+    """Replace the tables of docs/settings.md, which begin with the first section."""
+    prose = page.read_text().partition(f"## {SECTIONS['model']}")[0]
+    page.write_text(prose + settings())
+
+
 def metrics() -> Iterator[str]:
     """The metrics, from the registry and from the collector of the workers' counters."""
     yield "# Metrics"
@@ -149,6 +284,8 @@ def subcommands(group: Any, path: str) -> Iterator[str]:
             continue
         yield f"\n## `{path} {name}`\n"
         yield re.sub(r"\s+", " ", each.help or "")
+        if name in APPS and path == "anysound":
+            each = typer.main.get_command(APPS[name])
         if name in PARSE_THEMSELVES and path == "anysound":
             yield f"\n`{path} {name} --help` lists its options" + (
                 "; [Settings](../settings.md) has them too." if name == "serve" else "."
@@ -163,4 +300,4 @@ def subcommands(group: Any, path: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1])) if sys.argv[1:] else write_settings()

@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Precision of the audio encoder. auto: bfloat16 if it is faster and changes no score."
     )
+    default_labels: Path | None = Field(
+        None,
+        description="File with labels for Hugging Face clients that send none: one per line, or a label set in JSON. "
+        "Default: the 527 classes of AudioSet in everyday words.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; :: listens on IPv6 and IPv4.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
     root_path: str = Field(
@@ -94,14 +99,6 @@ class Settings(BaseSettings):
     rate_burst: int = Field(20, ge=1, description="Requests that a key may send at once after a pause.")
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_origins)] = Field(
         (), description="Origins whose pages may call the service from a browser, separated by commas; * for all."
-    )
-    metrics_port: int | None = Field(
-        None, ge=1, le=65_535, description="Port that serves /metrics, instead of the main port."
-    )
-    default_labels: Path | None = Field(
-        None,
-        description="File with labels for Hugging Face clients that send none: one per line, or a label set in JSON. "
-        "Default: the 527 classes of AudioSet in everyday words.",
     )
     max_upload_bytes: int = Field(64 * MIB, ge=1, description="Maximum size of a request body in bytes.")
     max_inflight_bytes: int = Field(
@@ -166,6 +163,9 @@ class Settings(BaseSettings):
         75, ge=1, description="Seconds until an idle connection is closed; longer than a proxy in front keeps it."
     )
     drain_s: float = Field(10.0, ge=0, description="Seconds that requests may take to finish after SIGTERM.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65_535, description="Port that serves /metrics, instead of the main port."
+    )
     otlp_endpoint: str | None = Field(
         None,
         description="OTLP/HTTP address of a trace collector, such as http://collector:4318. "

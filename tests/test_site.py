@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from model.checkpoint import fingerprint
-from model.config import BUNDLED
+from model.config import BUNDLED, ClapConfig
 from service.observe.metrics import REGISTRY
 from tests.conftest import ROOT
+from training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,27 @@ def test_the_reference_has_every_operation_metric_and_command(pages: Path) -> No
         assert f"## `{operation}`" in reference["http"]
     for name in ("classify", "embed", "checkpoint import", "train run", "serve"):
         assert f"## `anysound {name}`" in reference["command"]
+    for option in ("bulk`\n", "--none-of-these", "evaluate`\n", "--probe"):
+        assert option in reference["command"]
     for family in REGISTRY.collect():
         assert f"| `{family.name}" in reference["metrics"]
     assert "| `anysound_queue_seconds` | gauge |" in reference["metrics"]
+
+
+@pytest.mark.parametrize(("page", "whole"), [("checkpoint", ClapConfig), ("recipe", Recipe)])
+def test_the_reference_has_every_member_of_a_config_and_of_a_recipe(
+    pages: Path, page: str, whole: type[BaseModel]
+) -> None:
+    text = (pages / "docs" / "reference" / f"{page}.md").read_text()
+    elsewhere = set(ClapConfig.model_json_schema()["$defs"]) if page == "recipe" else set()
+    schema = whole.model_json_schema()
+    for name, each in {whole.__name__: schema, **schema["$defs"]}.items():
+        if name in elsewhere | {"ClapConfig"} and page == "recipe":
+            continue
+        assert each.get("description"), f"{name} has no docstring"
+        assert each["description"] in text
+        for member in each["properties"]:
+            assert f"| `{member}` |" in text, f"{name}.{member}"
 
 
 def test_the_pictures_of_the_concepts_show_the_bundled_checkpoint() -> None:
