@@ -77,7 +77,7 @@ def timed(work: Callable[[], object]) -> Took:
 def copies(clips: Sequence[str], folder: Path, count: int) -> list[str]:
     """`count` files, each a hard link to one of `clips`."""
     folder.mkdir(parents=True)
-    paths = [folder / f"{number:05d}.wav" for number in range(count)]
+    paths = [folder / f"{number:05d}{Path(clips[0]).suffix}" for number in range(count)]
     for number, path in enumerate(paths):
         os.link(clips[number % len(clips)], path)
     return list(map(str, paths))
@@ -216,7 +216,7 @@ def hours(length_h: float, work: Path) -> None:
     with soundfile.SoundFile(file, "w", 44_100, 1, format="FLAC", subtype="PCM_16") as sound:
         for minute in range(round(60 * length_h)):
             sound.write(np.roll(noise, 997 * minute))
-    clip = work / "clip.wav"
+    clip = work / "clip.flac"
     soundfile.write(clip, noise[: 44_100 * 5], 44_100)
     short = copies([str(clip)], work / "in-short", 400)
     most, ended = 0.0, threading.Event()
