@@ -51,12 +51,12 @@ class LabelEmbeddings:
         if self.has_negative.any():
             negative = np.where(self.has_negative, (audio @ self.negative.T).astype(np.float64), -np.inf)
         label_logits = scores.logits(similarity, scale, negative)
+        if activation == "softmax" and not none_of_these:
+            return Scores(similarity, scores.softmax(label_logits), None)
         background = (audio @ self.background.T).astype(np.float64)
-        open_set, none = scores.open_set_softmax(label_logits, background, scale)
+        score, none = scores.open_set_softmax(label_logits, background, scale)
         if activation == "sigmoid":
             score = scores.contrast_sigmoid(label_logits, background, scale)
-        else:
-            score = open_set if none_of_these else scores.softmax(label_logits)
         return Scores(similarity, score, none if none_of_these else None)
 
 

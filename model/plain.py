@@ -13,6 +13,17 @@ from model.audio.limits import Budget
 from model.native import Integers, ratio
 
 
+def is_one_window(data: bytes | bytearray, rate: int, samples: int) -> bool:
+    """Whether a clip needs no decoder and has a single window of `samples` at the model's `rate` in Hz."""
+    with memoryview(data) as view:
+        pcm = wav.plain_pcm(view)
+    return pcm is not None and _needs_no_decoder(pcm, rate) and pcm.frames * rate <= samples * pcm.rate
+
+
+def _needs_no_decoder(pcm: wav.Pcm, rate: int) -> bool:
+    return pcm.channels == 1 and pcm.dtype.kind == "i" and ratio(pcm.rate, rate) is not None
+
+
 def read(data: bytes | bytearray, rate: int, limits: Limits) -> Integers | None:
     """A clip's samples, which share its memory, for a model at `rate` Hz; None for a clip that needs a decoder.
 
@@ -20,7 +31,7 @@ def read(data: bytes | bytearray, rate: int, limits: Limits) -> Integers | None:
     """
     with memoryview(data) as view:
         pcm = wav.plain_pcm(view)
-    if pcm is None or pcm.channels != 1 or pcm.dtype.kind != "i" or ratio(pcm.rate, rate) is None:
+    if pcm is None or not _needs_no_decoder(pcm, rate):
         return None
     budget = Budget(limits)
     budget.check_format(pcm.rate, pcm.channels)

@@ -143,6 +143,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,  # behind TLS the redirect would lead to http://
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the service has its own
     )
     routers = (*routes.GUARDED, *routes.OPERATIONS, *routes.STREAMS, page_routes(settings.root_path))
     for router in routers:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from model.audio import AudioError
 from model.classify import LabelEmbeddings
 from model.examples import Prototype
 from model.info import ModelInfo
+from model.plain import is_one_window
 from model.prompts import Embeddings, Label
 from service.api.answer import EmbeddedRequest
 from service.api.clip import Clip
@@ -47,7 +49,7 @@ from service.ipc.embedding import (
     WorkerUnavailable,
 )
 from service.observe import stages
-from service.observe.metrics import DECODE_FAILURES, REJECTED
+from service.observe.metrics import CACHE_REQUESTS, DECODE_FAILURES, REJECTED
 from service.observe.stages import Stages, recording
 from service.offload import off_loop
 
@@ -64,8 +66,17 @@ LABELS_BYTES = 128 << 20
 T = TypeVar("T")
 
 
-def _size(labels: LabelEmbeddings) -> int:
-    return labels.positive.nbytes + labels.negative.nbytes + labels.background.nbytes
+@dataclass(frozen=True)
+class Assembled:
+    """Labels as arrays, and how many prompts they were made of."""
+
+    embeddings: LabelEmbeddings
+    prompts: int
+
+
+def _size(labels: Assembled) -> int:
+    arrays = labels.embeddings
+    return arrays.positive.nbytes + arrays.negative.nbytes + arrays.background.nbytes
 
 
 def _digest(labels: ResolvedLabels, fingerprint: str) -> bytes:
@@ -100,7 +111,7 @@ class Classifier:
         self._max_windows = max_windows
         self._sliding = SlidingWindows(embedder, recordings)
         self._repeated = None if recordings is None else RepeatedClips()
-        self._assembled: Lru[bytes, LabelEmbeddings] = Lru(LABELS_BYTES, _size)
+        self._assembled: Lru[bytes, Assembled] = Lru(LABELS_BYTES, _size)
         self._large_answer = asyncio.Lock()
 
     async def classify(
@@ -121,24 +132,29 @@ class Classifier:
         names = [label.name for label in labels.prompts.labels]
         bounds.answer(len(clips), names, fields.top_k, fields.timeline)
         text_path = Stages()
-        text: asyncio.Task[LabelEmbeddings] | None = None
+        text: asyncio.Future[LabelEmbeddings] | None = None
         sent = list(in_order(labels.prompts.labels, examples or {}))
         try:
             info = self._embedder.info
             check_hop(fields.hop_s, info)
             check_examples(labels, examples, info)
-            async with self._room(len(clips) + len(sent), deadline) as room:
+            recordings = [example.clip for example in sent]
+            async with self._room([*clips, *recordings], deadline) as room:
                 made: asyncio.Future[dict[str, Prototype]] | None = asyncio.Future() if sent else None
-                with recording(text_path):
-                    text = asyncio.create_task(self._embed_labels(labels, deadline, made))
-                recordings = [example.clip for example in sent]
+                key = None if sent else await self._key(labels)
+                kept = None if key is None else self._kept(labels, key)
+                if kept is None:
+                    with recording(text_path):
+                        text = asyncio.create_task(self._embed_labels(labels, deadline, made, key))
+                else:
+                    text = asyncio.get_running_loop().create_future()
+                    text.set_result(kept)
                 outcomes = await self._embed_clips(clips, bounds, deadline, room, recordings, hop_s)
             if made is not None:
                 made.set_result(await off_loop(len(sent) <= BRIEF_PROMPTS, prototypes_of, sent, outcomes[len(clips) :]))
             outcomes = outcomes[: len(clips)]
             refuse_if_all_failed(outcomes)
-            async with asyncio.timeout(deadline.at - time.monotonic()):
-                embedded = await text
+            embedded = text.result() if text.done() else await asyncio.wait_for(text, deadline.at - time.monotonic())
             if self._embedder.info.fingerprint != info.fingerprint:
                 raise ModelReplaced
             stages.follow(text_path)
@@ -197,8 +213,9 @@ class Classifier:
         try:
             info = self._embedder.info
             check_comparable(len(labels), len(examples), info.config.example_scale)
-            async with self._room(len(sent), deadline) as room:
-                outcomes = await self._embed_clips([], bounds, deadline, room, [example.clip for example in sent])
+            recordings = [example.clip for example in sent]
+            async with self._room(recordings, deadline) as room:
+                outcomes = await self._embed_clips([], bounds, deadline, room, recordings)
             if self._embedder.info.fingerprint != info.fingerprint:
                 raise ModelReplaced
         except (EmbeddingError, TimeoutError) as error:
@@ -216,26 +233,55 @@ class Classifier:
 
         Raises EmbeddingError or TimeoutError for a fault that no clip caused, Problem if every clip failed.
         """
-        async with self._room(len(clips), deadline) as room:
+        async with self._room(clips, deadline) as room:
             outcomes = await self._embed_clips(clips, self._bounds(), deadline, room)
         refuse_if_all_failed(outcomes)
         return outcomes
+
+    @property
+    def _shape(self) -> Shape:
+        """The form of audio that the model takes; some of it is resampled by the worker."""
+        return Shape.of(self._embedder.info.config.front_end, native=True)
 
     def _bounds(self) -> RequestBounds:
         return RequestBounds(self._max_seconds, self._max_answer_bytes, self._max_windows)
 
     @asynccontextmanager
-    async def _room(self, clips: int, deadline: Deadline) -> AsyncIterator[Reservation]:
+    async def _room(self, clips: Sequence[Clip], deadline: Deadline) -> AsyncIterator[Reservation | None]:
         """Reserve room in the queue for at least one window per clip: a request for which there is no room is refused
-        before anything is decoded. Raises EmbeddingError."""
-        async with self._embedder.reserve(clips, deadline=deadline.at, priority=deadline.priority) as room:
+        before anything is decoded. A single window that needs no decoder is sent without asking first. Raises
+        EmbeddingError."""
+        shape = self._shape
+        if len(clips) == 1 and is_one_window(clips[0].data, shape.rate, shape.window):
+            yield None
+            return
+        async with self._embedder.reserve(len(clips), deadline=deadline.at, priority=deadline.priority) as room:
             stages.mark("queue")
             yield room
 
+    async def _key(self, labels: ResolvedLabels) -> bytes:
+        """The key under which the labels are kept as arrays."""
+        brief = len(labels.prompts.labels) <= BRIEF_PROMPTS
+        return await off_loop(brief, _digest, labels, self._embedder.info.fingerprint)
+
+    def _kept(self, labels: ResolvedLabels, key: bytes) -> LabelEmbeddings | None:
+        """The labels as arrays if an earlier request had the same: they cost no work on text then."""
+        kept = self._assembled.get(key)
+        if kept is None:
+            return None
+        if labels.version is None:
+            CACHE_REQUESTS.labels("text", "l1", "hit").inc(kept.prompts)
+        stages.mark("cache")
+        return kept.embeddings
+
     async def _embed_labels(
-        self, labels: ResolvedLabels, deadline: Deadline, made: asyncio.Future[dict[str, Prototype]] | None = None
+        self,
+        labels: ResolvedLabels,
+        deadline: Deadline,
+        made: asyncio.Future[dict[str, Prototype]] | None = None,
+        key: bytes | None = None,
     ) -> LabelEmbeddings:
-        """The labels as arrays. They are kept by content, so registered labels cost no work on text the next time.
+        """The labels as arrays, which are kept under `key`.
 
         `made` has the prototypes of examples that came with the request, once they are embedded.
         """
@@ -246,18 +292,16 @@ class Classifier:
             vectors = await self._embed_prompts(prompts.prompts, deadline)
             stages.mark("text_embed")
             return await off_loop(brief, prompts.assemble, vectors, await made, scale)
-        key = await off_loop(brief, _digest, labels, self._embedder.info.fingerprint)
-        kept = self._assembled.get(key)
-        if labels.version is not None and kept is not None:
-            stages.mark("cache")
-            return kept
+        if key is None:
+            key = await self._key(labels)
+            if (kept := self._kept(labels, key)) is not None:
+                return kept
         vectors = await self._embed_prompts(prompts.prompts, deadline)
-        if kept is None:
-            prototypes = None if labels.examples is None else labels.examples.prototypes
-            kept = await off_loop(brief, prompts.assemble, vectors, prototypes, scale)
-            self._assembled.put(key, kept)
+        prototypes = None if labels.examples is None else labels.examples.prototypes
+        embeddings = await off_loop(brief, prompts.assemble, vectors, prototypes, scale)
+        self._assembled.put(key, Assembled(embeddings, len(vectors)))
         stages.mark("text_embed")
-        return kept
+        return embeddings
 
     async def _embed_prompts(self, prompts: Sequence[str], deadline: Deadline) -> dict[str, Embeddings]:
         vectors: dict[str, Embeddings] = {}
@@ -271,7 +315,7 @@ class Classifier:
         clips: Sequence[Clip],
         bounds: RequestBounds,
         deadline: Deadline,
-        room: Reservation,
+        room: Reservation | None,
         examples: Sequence[Clip] = (),
         hop_s: float | None = None,
     ) -> list[ClipOutcome]:
@@ -288,6 +332,8 @@ class Classifier:
                 return await self._embed_clip(clip, bounds, deadline, room, request, answered, hop_s)
 
         todo = [*((clip, True) for clip in clips), *((clip, False) for clip in examples)]
+        if len(todo) == 1:
+            return [await embed(*todo[0])]
         paths = [Stages() for _ in todo]
         tasks = []
         for (clip, answered), path in zip(todo, paths, strict=True):
@@ -306,7 +352,7 @@ class Classifier:
         clip: Clip,
         bounds: RequestBounds,
         deadline: Deadline,
-        room: Reservation,
+        room: Reservation | None,
         request: Hashable,
         answered: bool,
         hop_s: float | None,
@@ -316,7 +362,7 @@ class Classifier:
         `answered` says whether the answer has scores of the clip.
         """
         info = self._embedder.info
-        shape = Shape.of(info.config.front_end, native=True)
+        shape = self._shape
         hop = None if hop_s is None or not answered else round(hop_s * shape.rate)
 
         def count(duration_s: float, own: int, sliding: int) -> None:
@@ -331,9 +377,8 @@ class Classifier:
                 count(repeated.duration_s, len(repeated.own.starts_s), len(repeated.sliding.starts_s))
                 return repeated
         try:
-            async with asyncio.timeout(deadline.at - time.monotonic()):
-                bulk = deadline.priority is Priority.BULK
-                decoded = await self._decoders.decode(clip.data, shape, request=request, bulk=bulk)
+            bulk = deadline.priority is Priority.BULK
+            decoded = await self._decoders.decode(clip.data, shape, request=request, bulk=bulk, until=deadline.at)
         except AudioError as error:
             DECODE_FAILURES.labels(error.reason).inc()
             return ClipFailure(BY_CODE[error.code], error.detail)

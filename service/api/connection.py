@@ -18,10 +18,28 @@ URL_BYTES = 65_535
 """Limit on the size of path and query. The parser, httptools, has the same."""
 GRACE_S = 5.0
 """Time after a request's limit in which its client has to read the answer, or to send the rest of a refused body."""
-BODY_BYTES = 256 << 10
+BODY_BYTES = 512 << 10
 """A body is passed to the application in pieces of about this size."""
 LINGER_S = 1.0
 """Time that an idle connection stays open when the server stops, because a request may be on its way."""
+
+
+class Pieces:
+    """A part of a body as it came from the socket. `bytes(pieces)` is the only copy of it that is made."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._length = 0
+
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._length += len(piece)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._pieces)
 
 
 class Connection(HttpToolsProtocol):
@@ -38,6 +56,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._in_head = True
         self._in_body = False
         self._head = 0
@@ -92,8 +111,11 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if cycle.response_complete or (self.parser.should_upgrade() and self._should_upgrade()):
             return
-        cycle.body += body
-        if len(cycle.body) >= BODY_BYTES:
+        pieces: Any = cycle.body
+        if not isinstance(pieces, Pieces):  # uvicorn has put an empty bytearray there, for the next message
+            cycle.body = pieces = Pieces()  # type: ignore[assignment]
+        pieces.add(body)
+        if len(pieces) >= BODY_BYTES:
             self.flow.pause_reading()
             cycle.message_event.set()
 
@@ -113,11 +135,19 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
     def _arm(self, seconds: float) -> None:
+        """Let the connection expire in `seconds`. A timer that is due earlier stays, and starts another one then."""
+        self._due = self.loop.time() + seconds
         if self._timer is not None:
+            if self._timer.when() <= self._due:
+                return
             self._timer.cancel()
-        self._timer = self.loop.call_later(seconds, self._expire)
+        self._timer = self.loop.call_at(self._due, self._expire)
 
     def _expire(self) -> None:
+        self._timer = None
+        if self.loop.time() < self._due:
+            self._timer = self.loop.call_at(self._due, self._expire)
+            return
         waiting = self.cycle is None or self._in_body or (self._in_head and self._head > 0)
         unread = self.transport.get_write_buffer_size() > 0
         if waiting or unread or not self.idle:

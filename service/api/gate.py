@@ -35,11 +35,11 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and guarded(scope["method"], path := get_route_path(scope)):
             services: Services = scope["app"].state.services
+            exchange = exchange_of(scope)
             try:
-                headers = Headers(scope=scope)
-                exchange_of(scope).caller = await admit(headers, services.keys, services.buckets)
+                exchange.caller = await admit(exchange.headers, services.keys, services.buckets)
                 if classifies(scope["method"], path):
-                    check_room(services.embedder, deadline_of(headers, services.settings))
+                    check_room(services.embedder, deadline_of(exchange.headers, services.settings))
             except Problem as problem:
                 scope["route"] = next((each for each in self.routes if each.matches(scope)[0] is not Match.NONE), None)
                 REJECTED.labels(problem.code.code).inc()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 import weakref
 from collections.abc import Hashable
 from types import TracebackType
@@ -129,10 +130,12 @@ class DecodePool:
         *,
         request: Hashable = None,
         bulk: bool = False,
+        until: float = math.inf,
     ) -> Decoded:
-        """A clip's windows. Raises AudioError, whatever happens to the process, and DecodersBusy.
+        """A clip's windows. Raises AudioError, whatever happens to the process, DecodersBusy, and TimeoutError.
 
-        Clips of one `request` take turns with those of others. `bulk` clips go after the rest, and leave it a decoder.
+        `until` is when nobody waits for it any more, in `time.monotonic()` seconds. Clips of one `request` take turns
+        with those of others. `bulk` clips go after the rest, and leave it a decoder.
         """
         if shape.native and (read := plain.read(data, shape.rate, self.limits)) is not None:
             brief = not self.digests or len(data) <= BRIEF_BYTES
@@ -148,8 +151,9 @@ class DecodePool:
             ) from None
         self._hand_out()
         try:
-            return await clip.answer
-        except asyncio.CancelledError:
+            async with asyncio.timeout(None if until == math.inf else until - time.monotonic()):
+                return await clip.answer
+        except (asyncio.CancelledError, TimeoutError):
             if not self._queue.remove(clip) and clip in self._running:
                 self._running[clip].hurry(ABANDONED_S)
             raise

@@ -14,10 +14,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 
 import numpy as np
-import zmq.asyncio
+import zmq
 
 from model.config import FrontEndConfig
 from model.info import ModelInfo
@@ -67,7 +66,7 @@ class WorkerClient:
         self._odd: set[int] = set()
         self._ids = itertools.count(1)
         self._admission = AdmissionCache()
-        self._context: zmq.asyncio.Context
+        self._context: zmq.Context[zmq.Socket[bytes]]
 
     async def __aenter__(self) -> WorkerClient:
         await self.start()
@@ -78,7 +77,7 @@ class WorkerClient:
 
     async def start(self) -> None:
         """Connect to the workers. Returns at once; `ready` is true as soon as one of them has answered."""
-        self._context = zmq.asyncio.Context()
+        self._context = zmq.Context()
         self._links = [
             Link(self._context, number, endpoint, self._compare) for number, endpoint in enumerate(self._endpoints)
         ]
@@ -190,15 +189,15 @@ class WorkerClient:
         samples = model.config.front_end.window_samples
         group = next(self._ids) if reservation is None else reservation.id
 
-        def audio(rows: int) -> Audio:
-            return Audio(next(self._ids), rows, priority.value, deadline, group, REQUEST_ID.get())
+        def audio(rows: int, rate: int = 0, starts: Sequence[int] = (), length: int = 0) -> Audio:
+            request = REQUEST_ID.get()
+            return Audio(next(self._ids), rows, priority.value, deadline, group, request, rate, list(starts), length)
 
         messages: list[tuple[Audio | Text, Buffer]]
         if isinstance(windows, Recording):
             messages = [
-                (replace(audio(len(part)), rate=part.rate, starts=part.starts.tolist(), length=part.length), data)
+                (audio(len(part), part.rate, part.starts.tolist(), part.length), part.samples.data.cast("B"))
                 for part in parts_of_recording(windows, model.config.front_end)
-                for data in [part.samples.data.cast("B")]
             ]
         else:
             if windows.ndim != 2 or windows.shape[1] != samples or not len(windows):
@@ -209,6 +208,10 @@ class WorkerClient:
         link.load += len(windows)
         try:
             return await self._embedded(link, messages, deadline)
+        except Overloaded as refused:
+            if reservation is None and len(windows) == 1:
+                self._admission.remember(priority, deadline, refused.retry_after_s, time.monotonic())
+            raise
         finally:
             link.load -= len(windows)
 

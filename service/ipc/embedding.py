@@ -121,7 +121,9 @@ class Embedder(Protocol):
         priority: Priority = Priority.INTERACTIVE,
         reservation: Reservation | None = None,
         fingerprint: str | None = None,
-    ) -> Embedded: ...
+    ) -> Embedded:
+        """Embeddings of a clip's windows. Without a reservation, they are refused if there is no room for them."""
+        ...
 
     async def embed_text(
         self,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import zmq
-import zmq.asyncio
 from zmq.utils.monitor import parse_monitor_message
 
 from model.info import ModelInfo
 from service.ipc.embedding import DeadlineExceeded, EmbeddingError, Overloaded, RejectedItem, WorkerUnavailable
+from service.ipc.inbox import Inbox
 from service.ipc.stats import WorkerStats
 from service.ipc.transport import (
     MAX_PENDING,
@@ -53,7 +52,9 @@ class Link:
     `load` is the number of windows that it has not answered yet.
     """
 
-    def __init__(self, context: zmq.asyncio.Context, number: int, endpoint: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], number: int, endpoint: str, changed: Callable[[], None]
+    ) -> None:
         self.number = number
         self.model: ModelInfo | None = None
         self.ready_since = 0.0
@@ -66,17 +67,16 @@ class Link:
         self._socket = connecting(context)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._socket.connect(endpoint)
-        self._tasks = [self._start(loop) for loop in (self._watch(), self._listen(), self._say_hello())]
-
-    @staticmethod
-    def _start(loop: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(loop)
+        self._events = Inbox(self._monitor, self._follow)
+        self._answers = Inbox(self._socket, self._receive)
+        self._greeting = asyncio.get_running_loop().create_task(self._say_hello())
 
     async def close(self) -> None:
         """Disconnect. Pending work fails with WorkerUnavailable."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._greeting.cancel()
+        await asyncio.gather(self._greeting, return_exceptions=True)
+        self._events.close()
+        self._answers.close()
         self._lost("the connection was closed")
         self._socket.disable_monitor()
         self._monitor.close(0)
@@ -101,21 +101,21 @@ class Link:
         """Send, and wait for the answer until the deadline. Raises the worker's failure as an EmbeddingError."""
         if len(self._pending) >= MAX_PENDING:
             raise Overloaded(f"{MAX_PENDING} requests wait for the worker", CROWDED_RETRY_S)
-        if time.monotonic() >= deadline:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
             raise DeadlineExceeded("the deadline has passed")
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[Message, memoryview]] = loop.create_future()
         self._pending[message.id] = future
+        expiry = loop.call_later(left_s, _expire, future)
         try:
             self._send(message, payload)
-            async with asyncio.timeout(deadline - time.monotonic()):
-                answer, vectors = await future
-        except TimeoutError:
-            self.tell(Cancel(message.id))
-            raise DeadlineExceeded("the deadline passed") from None
-        except asyncio.CancelledError:
+            answer, vectors = await future
+        except (asyncio.CancelledError, DeadlineExceeded):
             self.tell(Cancel(message.id))
             raise
         finally:
+            expiry.cancel()
             del self._pending[message.id]
         if isinstance(answer, Reserved | Done):
             return answer, vectors
@@ -128,11 +128,11 @@ class Link:
 
     def _send(self, message: Message, payload: Buffer = b"") -> None:
         """Queue a message for the worker; never blocks. Raises WorkerUnavailable if it is not connected."""
-        sent = self._socket.send_multipart(encode(message, payload), zmq.NOBLOCK)
         try:
-            asyncio.ensure_future(sent).result()  # a future that is done, since nothing blocks
+            self._socket.send_multipart(encode(message, payload), zmq.NOBLOCK)
         except zmq.Again:
             raise WorkerUnavailable("the worker is not connected", self.startup_s) from None
+        self._answers.check()
 
     def _lost(self, reason: str) -> None:
         """Fail everything that waits for the worker."""
@@ -146,34 +146,30 @@ class Link:
             if not future.done():
                 future.set_exception(WorkerUnavailable(reason, self.startup_s))
 
-    async def _watch(self) -> None:
-        """Follow connects and disconnects. The kernel closes a dead worker's socket, so death is noticed at once."""
-        while True:
-            event = parse_monitor_message(await self._monitor.recv_multipart())["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._heard = time.monotonic()
-                self.tell(Hello())
-            else:
-                self._lost("the worker died before it answered")
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                message, payload = decode(await self._socket.recv_multipart(copy=False))
-            except Malformed:
-                continue
+    def _follow(self, frames: Sequence[zmq.Frame]) -> None:
+        """A connect or a disconnect. The kernel closes a dead worker's socket, so death is noticed at once."""
+        event = parse_monitor_message([frame.bytes for frame in frames])["event"]
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._heard = time.monotonic()
-            match message:
-                case Info():
-                    self._greet(message)
-                case Heartbeat():
-                    self.stats = WorkerStats.from_json(message.stats)
-                case Reserved() | Done() | Failed():
-                    future = self._pending.get(message.id)
-                    if future is not None and not future.done():
-                        future.set_result((message, payload))
-                case _:
-                    continue
+            self.tell(Hello())
+        else:
+            self._lost("the worker died before it answered")
+
+    def _receive(self, frames: Sequence[zmq.Frame]) -> None:
+        try:
+            message, payload = decode(frames)
+        except Malformed:
+            return
+        self._heard = time.monotonic()
+        match message:
+            case Reserved() | Done() | Failed():
+                future = self._pending.get(message.id)
+                if future is not None and not future.done():
+                    future.set_result((message, payload))
+            case Heartbeat():
+                self.stats = WorkerStats.from_json(message.stats)
+            case Info():
+                self._greet(message)
 
     def _greet(self, info: Info) -> None:
         if self.greeted:  # this process was silent for so long that the worker has dropped its work
@@ -186,6 +182,11 @@ class Link:
         while True:
             await asyncio.sleep(HELLO_S)
             self.tell(Hello())
+
+
+def _expire(future: asyncio.Future[tuple[Message, memoryview]]) -> None:
+    if not future.done():
+        future.set_exception(DeadlineExceeded("the deadline passed"))
 
 
 def _failure(answer: Message) -> EmbeddingError:

@@ -1,7 +1,7 @@
 """The protocol between API processes and a worker: ZeroMQ over a Unix socket, a small JSON header and a raw buffer.
 
 A worker listens (ROUTER) on `ipc://` in a directory that only this user can enter; each API process connects (DEALER).
-Nothing is pickled: windows and embeddings are sent as float32 bytes, which ZeroMQ does not copy.
+Nothing is pickled: windows and embeddings are sent as bytes of numbers.
 
 No message is dropped and no send blocks while the connection lasts: neither end bounds what it has to send, and what an
 end does not receive stays with the sender. Memory is bounded by what is asked for: an API process has up to
@@ -10,14 +10,13 @@ end does not receive stays with the sender. Memory is bounded by what is asked f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
+import msgspec
 import numpy as np
 import zmq
-import zmq.asyncio
+from msgspec import Struct, field
 
 from model.config import ClapConfig
 from model.info import ModelInfo
@@ -36,13 +35,15 @@ class Malformed(ValueError):
     """The frames are not a message."""
 
 
-@dataclass(frozen=True)
-class Hello:
+class _Header(Struct, tag=True, forbid_unknown_fields=True):
+    """The base of all messages: in JSON, `type` is the name of the class."""
+
+
+class Hello(_Header):
     """API process → worker, on connecting and then every second: it is alive. The first one is answered with Info."""
 
 
-@dataclass(frozen=True)
-class Reserve:
+class Reserve(_Header):
     """API process → worker: keep room for `windows` windows. Answered with Reserved or Failed."""
 
     id: int
@@ -51,15 +52,13 @@ class Reserve:
     deadline: float
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(_Header):
     """API process → worker: give back what is left of the reservation."""
 
     id: int
 
 
-@dataclass(frozen=True)
-class Audio:
+class Audio(_Header):
     """API process → worker, with windows float32 [rows, samples]. Answered with Done or Failed.
 
     With `rate`, the samples are those of a `model.native.Recording` instead, 16-bit integers at that rate, and
@@ -79,8 +78,7 @@ class Audio:
     length: int = 0
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(_Header):
     """API process → worker, with the prompts as a JSON list. Answered with Done or Failed."""
 
     id: int
@@ -91,15 +89,13 @@ class Text:
     request_id: str = ""
 
 
-@dataclass(frozen=True)
-class Cancel:
+class Cancel(_Header):
     """API process → worker: drop this job; nobody waits for it any more."""
 
     id: int
 
 
-@dataclass(frozen=True)
-class Info:
+class Info(_Header):
     """Worker → API process: the checkpoint it serves, since when (`time.monotonic()`), and how long it took to start.
 
     Sent to an API process that is new to the worker, or that was silent for so long that its work was dropped.
@@ -110,22 +106,19 @@ class Info:
     startup_s: float
 
 
-@dataclass(frozen=True)
-class Heartbeat:
+class Heartbeat(_Header):
     """Worker → API process, twice a second: the worker makes progress; `stats` are its counters."""
 
     stats: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Reserved:
+class Reserved(_Header):
     """Worker → API process: the room is kept."""
 
     id: int
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(_Header):
     """Worker → API process, with embeddings float32 [rows, dim], the time in the queue and the time of the batch."""
 
     id: int
@@ -134,8 +127,7 @@ class Done:
     compute_s: float
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(_Header):
     """Worker → API process: there is no result. `error` is `overloaded`, `deadline_exceeded` or `rejected_item`."""
 
     id: int
@@ -145,22 +137,22 @@ class Failed:
 
 
 Message = Hello | Reserve | Release | Audio | Text | Cancel | Info | Heartbeat | Reserved | Done | Failed
-TYPES: dict[str, type[Any]] = {each.__name__: each for each in get_args(Message)}
 Buffer = bytes | memoryview
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Message)
 
 
 def encode(message: Message, payload: Buffer = b"") -> list[Buffer]:
     """Frames: header, payload."""
-    return [json.dumps({"type": type(message).__name__, **vars(message)}).encode(), payload]
+    return [_ENCODER.encode(message), payload]
 
 
 def decode(frames: Sequence[zmq.Frame]) -> tuple[Message, memoryview]:
     """The message and its payload, not copied. Raises Malformed."""
     try:
         header, payload = frames
-        fields = json.loads(header.bytes)
-        message: Message = TYPES[fields.pop("type")](**fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message: Message = _DECODER.decode(header.buffer)
+    except ValueError as error:
         raise Malformed(f"not a message: {error}") from None
     return message, payload.buffer
 
@@ -209,7 +201,7 @@ def listen(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, largest_frame
     return socket
 
 
-def connecting(context: zmq.asyncio.Context) -> zmq.asyncio.Socket:
+def connecting(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """An API process' socket. It reconnects by itself; while the worker is not connected, sending raises zmq.Again."""
     socket = context.socket(zmq.DEALER)
     socket.linger = 0

@@ -56,6 +56,7 @@ class JsonFormatter(logging.Formatter):
 
 def configure(log_format: str) -> None:
     """Set up this process' logging."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no format shows them
     handler = logging.StreamHandler()
     if log_format == "json":
         handler.setFormatter(JsonFormatter())

@@ -47,6 +47,18 @@ def test_every_other_clip_is_left_to_a_decoder(data: bytes) -> None:
     assert plain.read(data, RATE, Limits()) is None
 
 
+def test_a_clip_of_one_window_is_known_by_its_header() -> None:
+    def one(data: bytes) -> bool:
+        return plain.is_one_window(data, RATE, samples=RATE)
+
+    assert one(wav(4_410))
+    assert one(wav(44_100))
+    assert not one(wav(44_101)), "it has two"
+    assert not one(wav(4_410, channels=2)), "it needs a decoder"
+    assert not one(wav(4_410, subtype="FLOAT"))
+    assert not one(b"")
+
+
 def test_limits_apply_before_a_sample_is_touched() -> None:
     with pytest.raises(AudioError, match="the limit is 2 s"):
         plain.read(wav(3 * 44_100), RATE, Limits(max_seconds=2))

@@ -151,6 +151,8 @@ class SpectralEmbedder:
     ) -> Embedded:
         assert fingerprint in (None, self.info.fingerprint)
         assert reservation is not None or len(windows) == 1, "room is to be reserved before decoding"
+        if reservation is None and self.reservation_failure is not None:
+            raise self.reservation_failure
         self.windows += len(windows)
         self.priorities.append(priority)
         self.deadlines.append(deadline)

@@ -29,32 +29,34 @@ class _Request:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._body_ended = asyncio.Event()
-        self._answered = False
+        self._watching: asyncio.Task[None] | None = None
+        self._answered = self._left = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        answering = asyncio.ensure_future(app(scope, self.receive, self.send))
-        gone = asyncio.create_task(self._gone())
+        self._task = asyncio.current_task()
         try:
-            await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
-            if answering.done() or self._answered:
-                await answering
+            await app(scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            if not self._left or self._task is None or self._task.uncancel():
+                raise
         finally:
-            answering.cancel()
-            gone.cancel()
-            await asyncio.wait((answering, gone))
+            if self._watching is not None:
+                self._watching.cancel()
 
-    async def _gone(self) -> None:
-        await self._body_ended.wait()
+    async def _watch(self) -> None:
+        """Cancel the application when the client has left."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if not self._answered and self._task is not None:
+            self._left = True
+            self._task.cancel()
 
     async def receive(self) -> Message:
-        if self._body_ended.is_set():
-            await asyncio.Event().wait()  # `_gone` notices that the client has left, and `run` cancels this
+        if self._watching is not None:
+            await asyncio.Event().wait()  # `_watch` notices that the client has left, and cancels this
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
-            self._body_ended.set()
+            self._watching = asyncio.create_task(self._watch())
         return message
 
     async def send(self, message: Message) -> None:

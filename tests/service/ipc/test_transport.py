@@ -59,7 +59,7 @@ def frames(*parts: bytes | memoryview) -> list[zmq.Frame]:
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
 def test_a_message_survives_the_wire(message: Message) -> None:
     decoded, payload = decode(frames(*encode(message, b"payload")))
-    assert json.dumps(vars(decoded)) == json.dumps(vars(message))
+    assert encode(decoded) == encode(message)
     assert type(decoded) is type(message)
     assert bytes(payload) == b"payload"
 

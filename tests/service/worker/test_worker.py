@@ -251,6 +251,15 @@ class TestAdmission:
                     pass
         assert client._admission.refusals.keys() == {Priority.INTERACTIVE}
 
+    @pytest.mark.parametrize(("number", "remembered"), [(1, True), (2, False)])
+    async def test_so_is_the_refusal_of_a_window_that_reserved_nothing(
+        self, client: WorkerClient, number: int, remembered: bool
+    ) -> None:
+        async with client.reserve(40, deadline=soon()):
+            with pytest.raises(Overloaded):
+                await client.embed_audio(windows(*range(number)), deadline=soon())
+        assert (Priority.INTERACTIVE in client._admission.refusals) == remembered
+
     async def test_more_than_the_queue_holds_is_served_by_an_idle_worker(self, client: WorkerClient) -> None:
         async with client.reserve(2, deadline=soon()) as room:
             clips = [client.embed_audio(windows(*range(50)), deadline=soon(), reservation=room) for _ in range(2)]
