@@ -47,9 +47,12 @@ def recording(file: Path) -> Source:
 
 
 def open_checkpoint(model: str | None) -> Checkpoint:
+    """The checkpoint of `--model`, in a process that is set up to compute with it."""
     from model.checkpoint import DEFAULT, CheckpointError, load
     from model.hub import resolve
+    from model.memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         return load(DEFAULT if model is None else resolve(model))
     except CheckpointError as error:

@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import time
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in `anysound train`; torch reads it when it is loaded
 
 import torch
 
 from model.checkpoint import read_config
 from model.clap import Clap
 from model.config import BUNDLED, ClapConfig, Cnn14Config, FrontEndConfig, MobileNetConfig, TextEncoderConfig
+from model.memory import keep_freed_memory
 from model.text import Tokenizer, package_folder
 from training.data.loader import Batch, Segments, batches, shards_of
 from training.data.manifest import read_manifest
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="pairs of blocks")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as `anysound train` does
     text = read_config(BUNDLED).text_encoder
     tokenizer = Tokenizer(package_folder(text), text.max_tokens)
     model = towers(arguments.encoder, text)

@@ -67,9 +67,8 @@ def glance(report: Report) -> str:
         best = ""
         if published is not None:
             marks["paper"] = published.zero_shot
-            if published.best is not None:
-                marks["best"] = published.best
-                best = f'{published.best:.3f} <span class="soft">{escape(published.best_of)}</span>'
+            of, marks["best"] = published.best
+            best = f'{marks["best"]:.3f} <span class="soft">{escape(of)}</span>'
         rows.append(
             (
                 linked(result) + chance,

@@ -170,8 +170,7 @@ def task_object(task: TaskReport) -> dict[str, Any]:
             "paper_zero_shot": published.zero_shot,
             "paper_frozen": published.frozen,
             "paper_fine_tuned": published.finetuned,
-            "best_zero_shot": published.best,
-            "best_of": published.best_of,
+            "others_zero_shot": dict(published.ranked),
         },
     }
 
@@ -238,7 +237,7 @@ def zero_shot_table(report: Report) -> str:
         result = task.result
         published = PUBLISHED.get(result.task)
         weakest = min(result.per_class, key=lambda name: result.per_class[name])
-        best = f"{published.best:.3f} {published.best_of}" if published and published.best is not None else ""
+        others = ", ".join(f"{value:.3f} {name}" for name, value in published.ranked) if published else ""
         rows.append(
             (
                 titled(result),
@@ -249,7 +248,7 @@ def zero_shot_table(report: Report) -> str:
                 figure(result.figures.get("top5")),
                 figure(result.chance),
                 figure(published.zero_shot if published else None),
-                best,
+                others,
                 f"{weakest} {result.per_class[weakest]:.2f}",
             )
         )
@@ -262,7 +261,7 @@ def zero_shot_table(report: Report) -> str:
         "top 5",
         "chance",
         "CLAP 2022",
-        "best found",
+        "others",
         "weakest class",
     )
     return table(head, rows)
@@ -359,9 +358,7 @@ def prompts_table(report: Report) -> str:
 def cited(report: Report) -> dict[str, str]:
     """The sources of the published figures in the report."""
     names = ["CLAP 2022"]
-    names += [
-        published.best_of
-        for task in report.tasks
-        if (published := PUBLISHED.get(task.result.task)) is not None and published.best_of
-    ]
+    for task in report.tasks:
+        if (published := PUBLISHED.get(task.result.task)) is not None:
+            names += [name for name, _ in published.ranked]
     return {name: SOURCES[name] for name in dict.fromkeys(names)}

@@ -184,12 +184,14 @@ def caption(
     captions: Annotated[int, typer.Option(min=1, help="Captions per recording.")] = 2,
 ) -> None:
     """Write a training manifest for unlabelled recordings: a tagger's classes become captions."""
+    from model.memory import keep_freed_memory
     from training.tagging.caption import Captioning, recordings, write_manifest
     from training.tagging.caption import caption as captioned
     from training.tagging.tagger import class_labels
     from training.torch_files import TorchFileError
 
     log_to_stderr()
+    keep_freed_memory()
     labels = class_labels(tagger)
     for path in (folder, tagger, labels):
         if not path.exists():

@@ -123,7 +123,7 @@ class MetricsLog:
         self.board.flush()
         plot_curves(read_lines(self.run / STEPS), read_lines(self.run / EPOCHS), self.run / CURVES)
         shown = ", ".join(filter(None, (f"loss {training_loss:.3f}", figures(result))))
-        self.progress.console.print(f"epoch {epoch}: {shown}", highlight=False)
+        self.progress.console.print(f"epoch {epoch}: {shown}", highlight=False, soft_wrap=True)
 
     def _scalars(self, named: dict[str, float], step: int) -> None:
         for name, value in named.items():
@@ -136,12 +136,14 @@ class MetricsLog:
         self._validations.write(json.dumps({"step": step, **asdict(result), "score": result.score}) + "\n")
         self._validations.flush()
         self._scalars(scalars(result), step)
-        self.progress.console.print(f"step {step}: {figures(result)}", highlight=False)
+        self.progress.console.print(f"step {step}: {figures(result)}", highlight=False, soft_wrap=True)
 
     def mixed(self, scores: Mapping[float, float], share: float) -> None:
         """The score of each share of the trained weights, and the share that was taken."""
         tried = ", ".join(f"{tried:g}: {score:.3f}" for tried, score in scores.items())
-        self.progress.console.print(f"share of the trained weights {share:g} (score of each: {tried})", highlight=False)
+        self.progress.console.print(
+            f"share of the trained weights {share:g} (score of each: {tried})", highlight=False, soft_wrap=True
+        )
 
     def close(self) -> None:
         self.progress.stop()
