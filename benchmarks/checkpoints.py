@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # set before torch is loaded
@@ -85,7 +86,7 @@ def measured(config: ClapConfig) -> dict[str, float]:
     ids = torch.randint(5, 1000, (PROMPTS, TOKENS))
     tokens = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with torch.inference_mode():
-        one, *more = (cpu_s(lambda size=size: clap.embed_audio(windows[:size])) / size for size in BATCHES)
+        one, *more = (cpu_s(partial(clap.embed_audio, windows[:size])) / size for size in BATCHES)
         prompt = cpu_s(lambda: clap.embed_text(tokens)) / PROMPTS
     return {
         "audio_m": parameters["audio"] / 1e6,

@@ -235,7 +235,7 @@ def settings() -> str:
     lines = []
     for name, field in Settings.model_fields.items():
         if name in SECTIONS:
-            lines += [f"\n## {SECTIONS[name]}", *table("option", "variable", "value", "default", "")]
+            lines += [f"\n## {SECTIONS[name]}", *table("option, variable", "value", "default", "")]
         default = "" if field.default in (None, "", ()) else f"`{field.default}`"
         if isinstance(field.default, int) and field.default >= MIB:
             default = f"{field.default // MIB} MiB (`{field.default}`)"
@@ -243,7 +243,7 @@ def settings() -> str:
             default = "bundled"
         flag = f"`--{name.replace('_', '-')}`"
         allowed = values(schema[name]).removesuffix(" or none")
-        lines.append(row(flag, f"`{PREFIX}{name.upper()}`", allowed, default, field.description))
+        lines.append(row(f"{flag}<br>`{PREFIX}{name.upper()}`", allowed, default, field.description))
     return "\n".join(lines).strip() + "\n"
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from model.checkpoint import fingerprint
 from model.config import BUNDLED, ClapConfig
+from model.hub import RELEASES
 from service.observe.metrics import REGISTRY
 from tests.conftest import ROOT
 from training.recipe import Recipe
@@ -78,6 +79,18 @@ def test_every_page_is_in_the_navigation(pages: Path) -> None:
     docs = pages / "docs"
     written = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
     assert navigation == written, "docs/zensical.toml lists every page"
+
+
+def test_every_checkpoint_that_a_hub_id_names_can_be_chosen() -> None:
+    page = (ROOT / "docs" / "choosing-a-checkpoint.md").read_text()
+    missing = [f"{hub}@{name}" for hub, names in RELEASES.items() for name in names if f"`{hub}@{name}`" not in page]
+    assert missing == []
+
+
+def test_every_runbook_is_in_their_index(pages: Path) -> None:
+    runbooks = pages / "docs" / "runbooks"
+    links = set(re.findall(r"\]\((Anysound\w+\.md)\)", (runbooks / "index.md").read_text()))
+    assert links == {path.name for path in runbooks.glob("Anysound*.md")}
 
 
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(pages: Path) -> None:
