@@ -207,7 +207,8 @@ def print_events(found: list[Found]) -> None:
 
 
 def print_table(file: Path, rows: list[tuple[str, float, float]], none: float | None) -> None:
-    table = Table(title=str(file), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    out.print(str(file), style="bold", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
     table.add_column("label", overflow="fold")
     table.add_column("score", justify="right")
     table.add_column("similarity", justify="right")
