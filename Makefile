@@ -51,10 +51,9 @@ test-ray: $(READY_TEST) ## Install Ray (600 MB) and run the tests on a cluster o
 	$(BIN)/python -m pytest -m slow tests/bulk/test_cluster.py
 
 docs: $(READY_TEST) ## Build the documentation's site into build/site
-	rm -rf build/docs build/site && mkdir -p build/docs
-	$(BIN)/python docs/site.py build/docs
-	cp docs/zensical.toml build/
-	cd build && ../$(BIN)/zensical build --strict --clean --config-file zensical.toml
+	rm -rf build/docs build/site && mkdir -p build
+	$(BIN)/python docs/site.py build
+	cd build && ../$(BIN)/python -m zensical build --strict --clean --config-file zensical.toml
 
 lint: $(READY_TEST) ## Run ruff and mypy
 	$(BIN)/ruff check .

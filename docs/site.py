@@ -1,7 +1,7 @@
-"""Writes the pages of the documentation's site: those of docs/, and the reference, which is made of the code.
+"""Writes what Zensical builds the site from: the pages of docs/, the reference, made of the code, and the settings.
 
-`python docs/site.py FOLDER`; `make docs` then builds the site of them with Zensical. Without a folder, it writes the
-tables of docs/settings.md, which is read in the repository too (`make manifests`).
+`python docs/site.py FOLDER`; `make docs` then builds the site. Without a folder, it writes the tables of
+docs/settings.md, which is read in the repository too (`make manifests`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator
+from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,16 @@ MIB = 1 << 20
 
 
 def write(folder: Path) -> None:
-    """Write every page into `folder`."""
+    """Write the configuration into `folder`, and every page into `folder`/docs."""
+    configuration = (DOCS / "zensical.toml").read_text()
+    (folder / "zensical.toml").write_text(configuration.replace("{version}", version("anysound")))
+    folder = folder / "docs"
     for page in sorted(DOCS.rglob("*.md")):
         target = folder / page.relative_to(DOCS)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(inside(page.read_text(), page))
+    for notebook in DOCS.glob("tutorials/*.ipynb"):
+        shutil.copy(notebook, folder / "tutorials")
     shutil.copytree(DOCS / "images", folder / "images", dirs_exist_ok=True)
     (folder / "index.md").write_text(inside((ROOT / "README.md").read_text(), ROOT / "README.md"))
     reference = folder / "reference"

@@ -86,6 +86,20 @@ def live(browser: Browser, address: str) -> None:
     page.context.close()
 
 
+def bulk_report(browser: Browser, folder: Path) -> None:
+    """The page of `anysound bulk report`, as the first tutorial makes it."""
+    (folder / "labels.txt").write_text("crow\ndrums\nchoir\na person speaking\nburp\n")
+    for arguments in (
+        ("examples", "--labels", folder / "labels.txt", "--out", folder / "scores"),
+        ("report", folder / "scores"),
+    ):
+        subprocess.run([sys.executable, "-m", "anysound", "bulk", *map(str, arguments)], cwd=ROOT, check=True)
+    page = browser.new_page(viewport={"width": DESK[0], "height": DESK[1]})
+    page.goto((folder / "scores" / "report.html").as_uri())
+    keep("bulk-report", page.screenshot())
+    page.close()
+
+
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
@@ -100,6 +114,7 @@ def main() -> None:
                 until_ready(address)
                 with running_browser(microphone) as browser:
                     still(browser, f"{address}/", recording)
+                    bulk_report(browser, folder)
                 # The microphone's recording begins with the browser.
                 with running_browser(microphone) as browser:
                     live(browser, f"{address}/")

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,16 +14,6 @@ from model.hub import RELEASES
 from service.observe.metrics import REGISTRY
 from tests.conftest import ROOT
 from training.recipe import Recipe
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pages of the site, in `docs`."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "docs").mkdir()
-    runpy.run_path(str(ROOT / "docs" / "site.py"))["write"](folder / "docs")
-    shutil.copy(ROOT / "docs" / "zensical.toml", folder)
-    return folder
 
 
 def test_no_link_leads_out_of_the_site(pages: Path) -> None:
@@ -91,12 +77,3 @@ def test_every_runbook_is_in_their_index(pages: Path) -> None:
     runbooks = pages / "docs" / "runbooks"
     links = set(re.findall(r"\]\((Anysound\w+\.md)\)", (runbooks / "index.md").read_text()))
     assert links == {path.name for path in runbooks.glob("Anysound*.md")}
-
-
-def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(pages: Path) -> None:
-    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", "zensical.toml"]
-    done = subprocess.run(command, cwd=pages, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stdout + done.stderr
-    built = (pages / "site" / "index.html").read_text()
-    loaded = re.findall(r'<(?:script|img|link rel="stylesheet")[^>]+(?:src|href)="(https?:[^"]+)"', built)
-    assert loaded == []
