@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from tests.conftest import ROOT
+from tests.deploy.chart import TOOLS
 from tests.docs.commands import BASH
 
 ADDRESS = "http://127.0.0.1:8000"
@@ -36,7 +37,7 @@ class Place:
         # A variable of the reader's own would change what the commands print.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANYSOUND_")}
         environment = kept | {
-            "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(self.programs), os.environ["PATH"], str(TOOLS)]),
             "CURL_HOME": str(self.folder),
             "COLUMNS": "100",
             "PYTHONPATH": str(ROOT / "client"),
