@@ -15,7 +15,7 @@ RUN ?= runs/default
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bench cost test test-slow test-ray docs lint format fuzz evaluate train-default screenshots figures manifests policy image-test clean
+.PHONY: help serve bench cost test test-slow test-ray docs docs-shots lint format fuzz evaluate train-default screenshots figures manifests policy image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -54,6 +54,9 @@ docs: $(READY_TEST) ## Build the documentation's site into build/site
 	rm -rf build/docs build/site && mkdir -p build
 	$(BIN)/python docs/site.py build
 	cd build && ../$(BIN)/python -m zensical build --strict --clean --config-file zensical.toml
+
+docs-shots: docs $(READY_DEBIAN) ## Take a picture of every page of the site at two widths, into build/shots
+	$(BIN)/python -m tests.docs.shots
 
 lint: $(READY_TEST) ## Run ruff and mypy
 	$(BIN)/ruff check .
