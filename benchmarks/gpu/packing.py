@@ -23,9 +23,11 @@ MOST_BYTES = 60_000_000
 WHEELS = (
     *("av", "fastapi", "fastapi-offline", "httptools", "httpx", "msgspec", "prometheus-client", "pydantic"),
     *("pydantic-settings", "python-multipart", "pyzmq", "redis", "rich", "soundfile", "soxr", "starlette", "typer"),
-    *("uvicorn", "uvloop", "pyyaml", "filelock"),
+    *("uvicorn", "uvloop"),
 )
 """What the service and its benchmarks import. scikit-learn is not among them: only evaluation needs it."""
+PRESENT = ("numpy-", "pyyaml-", "filelock-")
+"""Wheels that others ask for and that are not carried: transformers requires them, so the machine has its own."""
 
 
 def wheels(folder: Path) -> None:
@@ -42,6 +44,8 @@ def modules(folder: Path, archive: Path) -> None:
     """The modules of all wheels in one archive, a quarter smaller than the wheels are together."""
     with tempfile.TemporaryDirectory(prefix="anysound-pack-") as temporary:
         for wheel in folder.glob("*.whl"):
+            if wheel.name.lower().startswith(PRESENT):
+                continue
             with zipfile.ZipFile(wheel) as packed:
                 packed.extractall(temporary)  # noqa: S202
         with tarfile.open(archive, "w:xz", preset=4) as packed_again:
