@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from model.clap import Clap
+from model.front_end import LogMel
 from model.text import Tokens
 from training.loop.layers import layers
 from training.loop.ranks import Ranks
@@ -91,8 +92,7 @@ def distribute(towers: Towers, recipe: Recipe, ranks: Ranks) -> Towers | Distrib
     if recipe.activation_checkpointing:
         checkpoint_activations(towers.clap)
     if recipe.compile:
-        for encoder in (towers.clap.audio_encoder.base, towers.clap.caption_encoder.base):
-            encoder.compile()
+        compile_encoders(towers.clap)
     if ranks.world > 1 and recipe.sync_batch_norm:
         if ranks.device.type != "cuda":
             raise RecipeError("sync_batch_norm works on GPUs only (a limit of torch)")
@@ -127,6 +127,15 @@ def unchanged_statistics(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
+
+
+def compile_encoders(clap: Clap) -> None:
+    """Compile both encoders, without the front end: inductor has no code for the complex numbers of a spectrum."""
+    for module in clap.modules():
+        if isinstance(module, LogMel):
+            module.forward = torch.compiler.disable(module.forward)
+    for encoder in (clap.audio_encoder.base, clap.caption_encoder.base):
+        encoder.compile()
 
 
 def checkpoint_activations(clap: Clap) -> None:
