@@ -131,9 +131,9 @@ def unchanged_statistics(module: nn.Module) -> Iterator[None]:
 
 def compile_encoders(clap: Clap) -> None:
     """Compile both encoders, without the front end: inductor has no code for the complex numbers of a spectrum."""
-    for module in clap.modules():
-        if isinstance(module, LogMel):
-            module.forward = torch.compiler.disable(module.forward)
+    front_ends: list[nn.Module] = [module for module in clap.modules() if isinstance(module, LogMel)]
+    for module in front_ends:
+        module.forward = torch.compiler.disable(module.forward)
     for encoder in (clap.audio_encoder.base, clap.caption_encoder.base):
         encoder.compile()
 

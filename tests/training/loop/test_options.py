@@ -132,6 +132,8 @@ def test_without_a_terminal_a_line_is_printed_each_interval(tmp_path: Path) -> N
 
 # torch 2.11's compiler imports torch.utils.mkldnn, which still defines its classes with torch.jit.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+# Where the front end interrupts the graph, the compiler asks intermediate tensors for their gradients.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.slow
 def test_compiled_encoders_give_the_same_losses(folder: Path, plain: Path) -> None:
     train(tiny_recipe(folder, compile=True), folder, folder / "compiled")
