@@ -187,7 +187,7 @@ def _parse(arguments: list[str], around: Around) -> None:
         if any(each.startswith("--") for each in given):
             raise Wrong(f"python {shlex.join(arguments)}: it has no options")
         return
-    command = [around.parse, *arguments]
+    command = [str(around.parse), *arguments]
     done = subprocess.run(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PARSE_TIMEOUT_S
     )

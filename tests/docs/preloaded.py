@@ -107,7 +107,7 @@ def run(connection: socket.socket, anysound: Any) -> int:
             print(end.code, file=sys.stderr)  # noqa: T201
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - as the interpreter does
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         return 1
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -124,7 +124,7 @@ def python(arguments: list[str], parse_only: bool) -> None:
             parse(self, *given, **named)
             raise SystemExit(0)
 
-        argparse.ArgumentParser.parse_args = parsed  # type: ignore[assignment, method-assign]
+        argparse.ArgumentParser.parse_args = parsed  # type: ignore[method-assign]
     first, *rest = arguments or ["-"]
     sys.path[:1] = [str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     if first == "-m":
