@@ -135,7 +135,11 @@ def test_without_a_terminal_a_line_is_printed_each_interval(tmp_path: Path) -> N
 # Where the front end interrupts the graph, the compiler asks intermediate tensors for their gradients.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.slow
-def test_compiled_encoders_give_the_same_losses(folder: Path, plain: Path) -> None:
-    train(tiny_recipe(folder, compile=True), folder, folder / "compiled")
-    losses = [[row["loss"] for row in rows(run / "steps.jsonl")] for run in (folder / "compiled", plain)]
+def test_compiled_encoders_give_the_same_losses(folder: Path) -> None:
+    # Compiled dropout draws other masks, so there is none.
+    still = TINY.model_dump()
+    still["text_encoder"]["architecture"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    for name in ("eager", "compiled"):
+        train(tiny_recipe(folder, checkpoint=still, epochs=1, compile=name == "compiled"), folder, folder / name)
+    losses = [[row["loss"] for row in rows(folder / name / "steps.jsonl")] for name in ("compiled", "eager")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
