@@ -34,7 +34,7 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 def curls() -> list[str]:
     """The README's commands that ask the service, each up to the next empty line."""
-    blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```sh[^\n]*\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     return [command for block in blocks for command in block.split("\n\n") if "curl" in command]
 
 
