@@ -54,7 +54,7 @@ def test_a_door_answers_the_node_client_of_its_page(snippet: str, address: str) 
     snippet = snippet.replace(ADDRESS, address).replace("examples/", f"{ROOT}/examples/")
     answer = node.run(snippet, package)
     if package == "openai":
-        assert answer[1] == 384
+        assert answer[1] == 512
     else:
         assert answer[0]["label"] == "crow"
 

@@ -44,7 +44,7 @@ def unit(rows: Any) -> Vectors:
 def test_the_python_client_embeds_texts_and_recordings_in_one_space(
     openai_client: OpenAI, chosen: dict[str, Any]
 ) -> None:
-    texts = openai_client.embeddings.create(model="clap", input=TEXTS, user="somebody", dimensions=384, **chosen)
+    texts = openai_client.embeddings.create(model="clap", input=TEXTS, user="somebody", dimensions=512, **chosen)
     audio = openai_client.embeddings.create(model="clap", input=URI, **chosen)
     both = openai_client.embeddings.create(model="clap", input=[TEXTS[0], URI, TEXTS[1]], **chosen)
     rows: list[Any] = [row.embedding for answer in (texts, audio, both) for row in answer.data]
@@ -77,7 +77,7 @@ def test_the_python_client_lists_and_retrieves_the_model(openai_client: OpenAI) 
 
 def test_the_python_client_shows_why_a_request_is_refused(openai_client: OpenAI) -> None:
     create = openai_client.embeddings.create
-    with pytest.raises(openai.UnprocessableEntityError, match="embeddings of this checkpoint have 384"):
+    with pytest.raises(openai.UnprocessableEntityError, match="embeddings of this checkpoint have 512"):
         create(model="clap", input="a", dimensions=256)
     with pytest.raises(openai.UnprocessableEntityError, match="token ids are not taken"):
         create(model="clap", input=[[1, 2, 3]])
@@ -97,7 +97,7 @@ const uri = "data:audio/flac;base64," + readFileSync(process.env.CROW).toString(
 const client = new OpenAI({ baseURL: process.env.ADDRESS + "/v1", apiKey: "none", maxRetries: 0 });
 const input = ["a crow cawing", uri];
 const byDefault = await client.embeddings.create({ model: "clap", input, user: "somebody" });
-const floats = await client.embeddings.create({ model: "clap", input, encoding_format: "float", dimensions: 384 });
+const floats = await client.embeddings.create({ model: "clap", input, encoding_format: "float", dimensions: 512 });
 const models = [];
 for await (const model of client.models.list()) models.push(model.id);
 const retrieved = await client.models.retrieve(byDefault.model);
@@ -111,12 +111,12 @@ console.log(JSON.stringify({ byDefault, floats, models, retrieved: retrieved.id,
 def test_the_node_client_gets_the_same(address: str) -> None:
     answer = node.run(IN_NODE, "openai", ADDRESS=address, CROW=str(CROW))
     by_default, floats = (unit([row["embedding"] for row in answer[way]["data"]]) for way in ("byDefault", "floats"))
-    assert by_default.shape == (2, 384)
+    assert by_default.shape == (2, 512)
     assert np.allclose(by_default, floats, atol=1e-3)
     assert answer["models"] == [answer["retrieved"]] == ["anysound-small"]
     assert answer["refused"]["status"] == 422
     assert answer["refused"]["code"] == "invalid_request"
-    assert "embeddings of this checkpoint have 384" in answer["refused"]["message"]
+    assert "embeddings of this checkpoint have 512" in answer["refused"]["message"]
 
 
 # The route
