@@ -184,6 +184,10 @@ def _parse(arguments: list[str], around: Around) -> None:
         raise Wrong(f"python {shlex.join(arguments)}: there is no such program")
     if "ArgumentParser" not in found[0].read_text():
         given = arguments[2 if arguments[0] == "-m" else 1 :]
+        if "python" in given:  # the rest is a command that the program runs
+            inner = given.index("python")
+            check(given[inner:], around)
+            given = given[:inner]
         if any(each.startswith("--") for each in given):
             raise Wrong(f"python {shlex.join(arguments)}: it has no options")
         return
