@@ -195,6 +195,8 @@ def measured(
         encoded = encode(encoder, data_set.clips if probes or counts else data_set.test, store, progress)
         result = zero_shot(checkpoint, data_set, encoded, templates)
         said = list(notes(result))
+        if not data_set.task.official and data_set.root not in data:
+            said.insert(0, f"taken from {data_set.root}, where the folders of classes are")
         if probes and (gaps := empty(encoded.clips, data_set.task.folds)):
             said.append(f"no clip in fold {', '.join(map(str, gaps))}: the other folds are evaluated")
         supervised: list[Supervised] = []

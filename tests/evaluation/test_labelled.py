@@ -117,6 +117,16 @@ def test_one_s_own_recordings_are_evaluated_by_name_alone(tiny_folder: Path, tmp
         assert "Labelled recordings" in (tmp_path / "out" / name).read_text()
 
 
+def test_recordings_that_lie_deeper_are_taken_and_the_place_is_said(tiny_folder: Path, tmp_path: Path) -> None:
+    for name in ("deep/dog/1.wav", "deep/rain/1.wav"):
+        noise(tmp_path / "mine" / name)
+    asked = ["--model", str(tiny_folder), "--no-keep", "--task", "labelled", "--data"]
+    nested = CliRunner().invoke(app, [*asked, str(tmp_path / "mine")])
+    assert "taken from" in nested.stderr
+    assert "deep" in nested.stderr
+    assert "taken from" not in CliRunner().invoke(app, [*asked, str(tmp_path / "mine" / "deep")]).stderr
+
+
 def test_folders_called_as_splits_are_splits(tmp_path: Path) -> None:
     for name in ("train/dog/1.wav", "train/rain/1.wav", "test/dog/2.wav", "test/rain/2.wav", "validation/dog/3.wav"):
         noise(tmp_path / name)
