@@ -98,14 +98,13 @@ class Reader:
     def _send_short(self, number: int, source: bytes) -> int:
         """As `_send`. A recording of 16-bit integers in one channel is sent as it is if it fits into a slot."""
         rate = self._setup.rate
-        whole = plain.read(source, rate, SHORT)
-        if whole is None or not self._fits(whole):
-            clip = read(source, SHORT)
-            whole = integers(clip.samples, clip.rate, rate)
-            if whole is None or not self._fits(whole):
-                samples = resample(clip.samples, clip.rate, rate)
-                return self._send_pieces(number, lambda: iter((samples,)))
-        return self._send_native(number, whole)
+        if (whole := plain.read(source, rate, SHORT)) is not None and self._fits(whole):
+            return self._send_native(number, whole)
+        clip = read(source, SHORT)
+        if (whole := integers(clip.samples, clip.rate, rate)) is not None and self._fits(whole):
+            return self._send_native(number, whole)
+        samples = resample(clip.samples, clip.rate, rate)
+        return self._send_pieces(number, lambda: iter((samples,)))
 
     def _fits(self, clip: Integers) -> bool:
         return 0 < clip.samples.nbytes <= 4 * self._slots.shape[1]

@@ -13,9 +13,8 @@ import pytest
 
 from service.api.openapi import ANSWER_EXAMPLE
 from service.settings import Settings
-
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+from tests.conftest import ROOT
+from tests.docs.blocks import blocks
 
 
 def test_the_tables_of_settings_are_those_of_the_class() -> None:
@@ -34,8 +33,8 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 def curls() -> list[str]:
     """The README's commands that ask the service, each up to the next empty line."""
-    blocks = re.findall(r"^```sh[^\n]*\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    return [command for block in blocks for command in block.split("\n\n") if "curl" in command]
+    commands = [block.text for block in blocks(ROOT / "README.md") if block.language == "sh"]
+    return [command for text in commands for command in text.split("\n\n") if "curl" in command]
 
 
 @pytest.mark.parametrize("command", curls())
@@ -50,9 +49,10 @@ def test_a_curl_of_the_readme_gets_the_right_label_first(command: str, address: 
 
 def examples() -> list[dict[str, Any]]:
     """The example answers of README.md, docs/http.md and the OpenAPI document."""
-    pages = [README, (ROOT / "docs" / "http.md").read_text()]
-    blocks = [re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE) for page in pages]
-    [[readme], [contract]] = [[json.loads(block) for block in each if '"results"' in block] for each in blocks]
+    [readme], [contract] = [
+        [json.loads(block.text) for block in blocks(page) if block.language == "json" and '"results"' in block.text]
+        for page in (ROOT / "README.md", ROOT / "docs" / "http.md")
+    ]
     return [readme, contract, ANSWER_EXAMPLE]
 
 

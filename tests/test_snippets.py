@@ -13,16 +13,16 @@ import pytest
 
 from tests import node
 from tests.conftest import ROOT
+from tests.docs.blocks import blocks
 
 ADDRESS = "http://127.0.0.1:8000"
 DATABASE = "postgresql://localhost/sounds"
 STORES = {"psycopg": ("psycopg", "pgvector", "pgserver"), "qdrant_client": ("qdrant_client",), "lancedb": ("lancedb",)}
 
 
-def blocks(page: str, language: str) -> list[str]:
+def snippets(page: str, language: str) -> list[str]:
     """The code blocks of a page in one language."""
-    text = (ROOT / "docs" / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [block.text for block in blocks(ROOT / "docs" / page) if block.language == language]
 
 
 def run(snippet: str, folder: Path, address: str) -> str:
@@ -43,12 +43,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("snippets")
 
 
-@pytest.mark.parametrize("snippet", blocks("doors.md", "python"))
+@pytest.mark.parametrize("snippet", snippets("doors.md", "python"))
 def test_a_door_answers_the_python_client_of_its_page(snippet: str, folder: Path, address: str) -> None:
     assert "crow" in run(snippet, folder, address)
 
 
-@pytest.mark.parametrize("snippet", blocks("doors.md", "js"))
+@pytest.mark.parametrize("snippet", snippets("doors.md", "js"))
 def test_a_door_answers_the_node_client_of_its_page(snippet: str, address: str) -> None:
     [package] = re.findall(r'^import .* from "([^":]+)";', snippet, re.MULTILINE)
     snippet = snippet.replace(ADDRESS, address).replace("examples/", f"{ROOT}/examples/")
@@ -75,10 +75,10 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "snippet", blocks("pipelines.md", "python")[1:], ids=lambda each: each.split("import ")[-1][:20]
+    "snippet", snippets("pipelines.md", "python")[1:], ids=lambda each: each.split("import ")[-1][:20]
 )
 def test_a_recipe_finds_the_crow(snippet: str, folder: Path, address: str, request: pytest.FixtureRequest) -> None:
-    [module, *_] = blocks("pipelines.md", "python")
+    [module, *_] = snippets("pipelines.md", "python")
     (folder / "embed.py").write_text(module.replace(ADDRESS, address))
     for store, packages in STORES.items():
         missing = [each for each in packages if importlib.util.find_spec(each) is None]
