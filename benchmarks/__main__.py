@@ -294,7 +294,8 @@ class Bench:
         )  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def command_line() -> argparse.ArgumentParser:
+    """The options of `anysound bench`."""
     parser = argparse.ArgumentParser(prog="anysound bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one minute: the bundled checkpoint, 1 and 32 clients")
     parser.add_argument("--parts", default="closed,formats,offered,overload,peers", help=", ".join(PARTS))
@@ -306,6 +307,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--serve", default="", help="further options of `anysound serve`, in one string")
     parser.add_argument("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"), help="compare two results.json")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command_line()
     given = parser.parse_args(arguments)
     if given.compare:
         try:

@@ -399,7 +399,7 @@ def thresholds(listener: Listener, mixtures: Mixtures) -> Picture:
             picture.add(rect(left + step * place + offset, base - height, step / 2 - 1, height, f'class="{style}"'))
     picture.add(line(left, base, left + width, base, 'class="line"'))
     picture.add(text(left, base + 28, "what a threshold keeps", 'class="bold"'))
-    for at, style, words in ((left + 200, "a", "precision"), (left + 300, "c", "recall")):
+    for at, style, words in ((left + 180, "a", "precision"), (left + 300, "c", "recall")):
         picture.add(rect(at, base + 17, 12, 12, f'class="{style}" rx="3"'))
         picture.add(text(at + 18, base + 28, words, 'class="small"'))
     floor = base + 50 + 2 * tall * 0.7

@@ -19,6 +19,7 @@ from typing import Any
 import typer
 
 from anysound import app as command
+from benchmarks.__main__ import command_line
 from bulk.command import app as bulk
 from evaluation.command import app as evaluate
 from model.checkpoint import CONFIG, TOKENIZER_FILES, WEIGHTS
@@ -35,8 +36,6 @@ ROOT = DOCS.parent
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)#\s]+)(#[^)]*)?\)")
 APPS = {"bulk": bulk, "evaluate": evaluate}
 """Subcommands that are an application of their own."""
-PARSE_THEMSELVES = ("serve", "bench")
-"""Subcommands whose options typer does not know."""
 SECTIONS = {
     "model": "Model and device",
     "host": "Address",
@@ -66,6 +65,7 @@ def write(folder: Path) -> None:
     for notebook in DOCS.glob("tutorials/*.ipynb"):
         shutil.copy(notebook, folder / "tutorials")
     shutil.copytree(DOCS / "images", folder / "images", dirs_exist_ok=True)
+    shutil.copy(DOCS / "site.css", folder)
     (folder / "index.md").write_text(inside((ROOT / "README.md").read_text(), ROOT / "README.md"))
     reference = folder / "reference"
     reference.mkdir(exist_ok=True)
@@ -292,10 +292,11 @@ def subcommands(group: Any, path: str) -> Iterator[str]:
         yield re.sub(r"\s+", " ", each.help or "")
         if name in APPS and path == "anysound":
             each = typer.main.get_command(APPS[name])
-        if name in PARSE_THEMSELVES and path == "anysound":
-            yield f"\n`{path} {name} --help` lists its options" + (
-                "; [Settings](../settings.md) has them too." if name == "serve" else "."
-            )
+        if path == "anysound" and name == "serve":  # typer does not know the options of these two
+            yield "\n[Settings](../settings.md) has its options."
+            continue
+        if path == "anysound" and name == "bench":
+            yield f"\n```text\n{command_line().format_help()}```"
             continue
         yield from table("option", "default", "")
         for parameter in each.params:
