@@ -208,6 +208,8 @@ def markdown(report: Report) -> str:
         "## Zero-shot",
         zero_shot_table(report),
     ]
+    if others := published_by_others(report):
+        parts += ["Published by others:", "\n".join(others)]
     if report.protocols:
         parts += ["## Supervised", supervised_table(report)]
     shown = [task for task in report.tasks if task.examples]
@@ -237,7 +239,6 @@ def zero_shot_table(report: Report) -> str:
         result = task.result
         published = PUBLISHED.get(result.task)
         weakest = min(result.per_class, key=lambda name: result.per_class[name])
-        others = ", ".join(f"{value:.3f} {name}" for name, value in published.ranked) if published else ""
         rows.append(
             (
                 titled(result),
@@ -248,7 +249,6 @@ def zero_shot_table(report: Report) -> str:
                 figure(result.figures.get("top5")),
                 figure(result.chance),
                 figure(published.zero_shot if published else None),
-                others,
                 f"{weakest} {result.per_class[weakest]:.2f}",
             )
         )
@@ -261,10 +261,19 @@ def zero_shot_table(report: Report) -> str:
         "top 5",
         "chance",
         "CLAP 2022",
-        "others",
         "weakest class",
     )
     return table(head, rows)
+
+
+def published_by_others(report: Report) -> list[str]:
+    """A line per task with the zero-shot figures of other models, best first."""
+    lines = []
+    for task in report.tasks:
+        if (published := PUBLISHED.get(task.result.task)) is not None and published.ranked:
+            figures = ", ".join(f"{value:.3f} {name}" for name, value in published.ranked)
+            lines.append(f"- {titled(task.result)}: {figures}")
+    return lines
 
 
 def supervised_table(report: Report) -> str:

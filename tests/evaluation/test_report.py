@@ -73,7 +73,8 @@ def test_markdown_has_the_same_figures_beside_the_paper_s(report: Path) -> None:
     made = {task["task"]: task for task in json.loads((report / "report.json").read_text())["tasks"]}
     text = (report / "report.md").read_text()
     assert f"| ESC-50 (part) | 4 | 11 | accuracy | **{made['esc50']['figures']['accuracy']:.3f}**" in text
-    assert "| 0.826 | 0.955 SLAP, 0.949 MGA-CLAP, " in text
+    assert "| 0.826 | " in text
+    assert "- ESC-50 (part): 0.955 SLAP, 0.949 MGA-CLAP, " in text
     assert "1 not on disk: 5-181766-A-10.wav" in text
     assert "## Retrieval" in text
     assert "## Prompts" in text
