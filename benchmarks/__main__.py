@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from benchmarks.comparison import compare
 from benchmarks.load import Plan
 from benchmarks.measurement import Measurement, measure, resident_mib, tree
 from benchmarks.report import Check, Report
-from benchmarks.systems import ALL_PEERS, Peer, Running, anysound
+from benchmarks.systems import ALL_PEERS, DTYPES, Peer, Running, anysound
+from benchmarks.tuning import Kept, Settings, Tried, described, search
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 8, 32, 128)
@@ -32,6 +34,10 @@ WIDTH = 170
 CD_RATE = 44_100
 CLAP_RATE = 48_000
 """Infinity accepts recordings only at its model's rate, so every server of the ClapModel gets that rate."""
+PEER_PROBE_S, PEER_SEARCH_S = 5.0, 100.0
+"""Duration of a probe of the search for a peer's best settings, and of the whole search, with its starts."""
+PEER_CLIENTS = 32
+"""Load of these probes."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Bench:
         self.console = console
         self.report = Report()
         self.cache = options.out / "cache"
+        self.kept = Kept(self.cache / "settings.json")
         self.clips = recordings.prepare(options.clips, self.cache / "clips")
         self.clips_48k = recordings.prepare(options.clips, self.cache / "clips-48k", CLAP_RATE)
 
@@ -110,13 +117,22 @@ class Bench:
             f"{what}: {pace.clips_s:.1f} clips/s, {pace.p50:.1f} ms per batch, {pace.cpu_ms:.2f} ms of CPU per clip"
         )
 
+    def best(self, owner: str, found: Callable[[], list[Tried]]) -> Settings:
+        """The best settings of `owner` on this machine, which are searched for if they are not known."""
+        about = self.report.machine
+        owner = f"{owner}, {about['cpu']}, {about['cores']} cores, torch {about['torch']}"
+        tried = self.kept.of(owner, found)
+        self.report.notes.append(f"{owner}: {described(tried)}")
+        self.say(self.report.notes[-1])
+        return tried[0].settings
+
     def check(self, what: str, measured: str, wanted: str, holds: bool) -> None:
         self.report.checks.append(Check(what, measured, wanted, holds))
 
     def plan(self, running: Running, name: str, seconds: float | None = None, **level: float) -> Plan:
         seconds = seconds or self.options.seconds
         warm_up = min(max(1.0, seconds / 4), 10.0)
-        clips = self.clips if name != "clap" else self.clips_48k
+        clips = self.clips_48k if name.startswith("clap") else self.clips
         return Plan(running.target, clips, seconds, warm_up, **level)  # type: ignore[arg-type]
 
     def load(self, running: Running, name: str, seconds: float | None = None, **level: float) -> Measurement:
@@ -137,45 +153,50 @@ class Bench:
         self.report.save(options.out)
 
     def service(self, name: str) -> None:
+        """The service in the precision that it chooses, and, if that is another one, in float32."""
+        model = self.model(name)
+        with Bare(model, self.clips) as bare:
+            self.beside_bare(bare, name, model)
+        if bare.dtype != "float32":
+            with Bare(model, self.clips, "float32") as exact:
+                self.beside_bare(exact, name, model, only_closed=True)
+
+    def beside_bare(self, bare: Bare, name: str, model: Path | None, only_closed: bool = False) -> None:
         """The service, the bare model and the bare pipeline by turns, so that noise on the machine affects all."""
         options = self.options
-        model = self.model(name)
-        with ExitStack() as stack:
-            bare = stack.enter_context(Bare(model, self.clips))
-            running = stack.enter_context(anysound(model, options.out / f"{name}.log", *options.flags))
-            self.say(f"{name}: the bare model runs in {bare.dtype}")
-            best = {work: bare.best(work, min(1.0, options.seconds / 4)) for work in WORKS}
-            self.load(running, name, 1.0, clients=8)  # whatever is set up lazily
+        label = f"{name}, {bare.dtype}"
+        best = self.best(f"bare model, {label}", lambda: bare.tried("forward"))
+        log = options.out / f"{name}-{bare.dtype}.log"
+        with anysound(model, log, "--dtype", bare.dtype, *options.flags) as running:
+            self.load(running, label, 1.0, clients=8)  # whatever is set up lazily
             self.report.measurements.pop()
-            paired: dict[int, Paired] = {}
-            for clients in options.clients:
-                paired[clients] = self.beside(bare, best, running, name, clients)
+            paired = {clients: self.beside(bare, best, running, label, clients) for clients in options.clients}
             for work in WORKS:
-                self.bare(name, work, paired[max(options.clients)].bare[work])
-            self.judge(name, paired)
+                self.bare(label, work, paired[max(options.clients)].bare[work])
+            self.judge(label, paired)
             peak = max(each.service.clips_s for each in paired.values())
-            if "offered" in options.parts:
+            if "offered" in options.parts and not only_closed:
                 for part in RATES:
-                    self.load(running, name, rate=part * peak)
-            if "overload" in options.parts:
-                self.overload(name, running)
+                    self.load(running, label, rate=part * peak)
+            if "overload" in options.parts and not only_closed:
+                self.overload(label, running)
 
-    def beside(self, bare: Bare, best: dict[str, Pace], running: Running, name: str, clients: int) -> Paired:
+    def beside(self, bare: Bare, best: Settings, running: Running, label: str, clients: int) -> Paired:
         """One load on the service, between two runs of each bare work at its best, and of a single clip."""
         part_s = self.options.seconds / 4
 
-        def run(work: str) -> Pace:
-            return bare.pace(work, best[work].batch, best[work].streams, part_s)
+        def run() -> dict[str, Pace]:
+            return {work: bare.pace(work, best.batch, best.workers, part_s) for work in WORKS}
 
-        before = {work: run(work) for work in best}
-        alone = {work: bare.pace(work, 1, 1, part_s) for work in best}
-        measured = self.load(running, name, clients=clients)
-        after = {work: run(work) for work in best}
-        return Paired(measured, {work: mean(before[work], after[work]) for work in best}, alone)
+        before = run()
+        alone = {work: bare.pace(work, 1, 1, part_s) for work in WORKS}
+        measured = self.load(running, label, clients=clients)
+        after = run()
+        return Paired(measured, {work: mean(before[work], after[work]) for work in WORKS}, alone)
 
     def judge(self, name: str, paired: dict[int, Paired]) -> None:
         """The targets for the cost of everything that surrounds the model."""
-        least = 0.92 if name == "cnn14" else 0.75
+        least = 0.92 if name.startswith("cnn14") else 0.75
         saturated = max(each.service.clips_s / each.bare["wav"].clips_s for each in paired.values())
         over_model = max(each.service.clips_s / each.bare["forward"].clips_s for each in paired.values())
         what = f"{name}: saturated clips/s over the bare pipeline's"
@@ -210,13 +231,13 @@ class Bench:
         with ExitStack() as stack:
             bare = stack.enter_context(Bare(model, clips))
             running = stack.enter_context(anysound(model, options.out / f"{name}-formats.log", *options.flags))
-            best = bare.best("forward", min(1.0, options.seconds / 4))
+            best = self.best(f"bare model, {name}, {bare.dtype}", lambda: bare.tried("forward"))
             for kind in recordings.FORMATS:
                 sent = [clip for clip in clips if clip.endswith(f".{kind}")]
-                before = bare.pace(kind, best.batch, best.streams, options.seconds / 4)
+                before = bare.pace(kind, best.batch, best.workers, options.seconds / 4)
                 plan = Plan(running.target, sent, options.seconds, 1.0, clients=32)
                 measured = self.note(measure(running.name, f"{name}, {kind}", plan, running.processes()))
-                after = bare.pace(kind, best.batch, best.streams, options.seconds / 4)
+                after = bare.pace(kind, best.batch, best.workers, options.seconds / 4)
                 least = mean(before, after)
                 self.bare(f"{name}, {kind}", kind, least)
                 self.report.notes.append(
@@ -239,44 +260,60 @@ class Bench:
             self.check(f"{name}: failed under overload", str(over.failed), "0", False)
 
     def peers(self) -> None:
-        """All systems serve one ClapModel, one after the other, so that they do not compete for cores."""
+        """All systems serve one ClapModel, one after the other, so that they do not compete for cores.
+
+        Float32 is compared with float32. What each reaches in bfloat16, where it offers that, is reported too.
+        """
         model = self.clap_model()
-        # Peers compute in float32: so does the service they are compared with. What it chooses by itself is its best.
-        ours = self.each(None, self.model("clap"), "--dtype", "float32")
-        best = self.each(None, self.model("clap"))
-        at = 32 if 32 in best else max(best)
-        self.report.notes.append(
-            f"clap, the service in the precision that it chooses, {at} clients: {best[at].clips_s:.1f} clips/s, "
-            f"p99 {best[at].p99:.0f} ms"
-        )
+        checkpoint = self.model("clap")
+        log = self.options.out / "anysound-clap.log"
+        ours: dict[str, dict[int, Measurement]] = {}
+        for dtype in DTYPES:
+            with anysound(checkpoint, log, *self.options.flags, "--dtype", dtype) as running:
+                ours[dtype] = self.each(running, dtype)
         for peer in ALL_PEERS:
             try:
-                theirs = self.each(peer, model)
-            except (OSError, RuntimeError, TimeoutError) as error:
+                settings = self.best(f"{peer.name}, clap", lambda peer=peer: self.tried(peer, model))  # type: ignore[misc]
+                for dtype in peer.dtypes:
+                    with self.serving(peer, model, settings, dtype) as running:
+                        theirs = self.each(running, dtype)
+                    if dtype == "float32":
+                        self.against(peer.name, ours[dtype], theirs)
+            except (OSError, RuntimeError, TimeoutError, subprocess.CalledProcessError) as error:
                 self.report.notes.append(f"{peer.name} could not be measured: {error}")
                 self.say(self.report.notes[-1])
-                continue
-            at = 32 if 32 in ours else max(ours)
-            faster = ours[at].clips_s / max(theirs[at].clips_s, 1e-9)
-            wanted = 4.0 if peer.name == "transformers_pipeline" else 1.0
-            self.check(f"clips/s over {peer.name}, {at} clients", f"{faster:.1f}x", f"{wanted:.0f}x", faster >= wanted)
-            if wanted == 1.0:
-                sooner = f"{ours[at].p99:.0f} against {theirs[at].p99:.0f} ms"
-                self.check(f"p99 against {peer.name}, {at} clients", sooner, "ahead", ours[at].p99 < theirs[at].p99)
 
-    def each(self, peer: Peer | None, model: Path | None, *flags: str) -> dict[int, Measurement]:
-        """Measure a system at every number of clients."""
-        log = self.options.out / f"{peer.name if peer else 'anysound'}-clap.log"
-        with ExitStack() as stack:
-            if peer is None or model is None:
-                running = stack.enter_context(anysound(model, log, *self.options.flags, *flags))
-            else:
-                self.say(f"starting {peer.name}")
-                running = stack.enter_context(peer.serving(model, self.cache / "venvs", log))
-            self.load(running, "clap", 2.0, clients=2)
-            self.report.measurements.pop()
-            seconds = 2 * self.options.seconds  # some of them take seconds for an answer
-            return {clients: self.load(running, "clap", seconds, clients=clients) for clients in self.options.clients}
+    def against(self, peer: str, ours: dict[int, Measurement], theirs: dict[int, Measurement]) -> None:
+        """The targets for one peer: more clips per second, and sooner, at 32 clients."""
+        at = 32 if 32 in ours else max(ours)
+        faster = ours[at].clips_s / max(theirs[at].clips_s, 1e-9)
+        wanted = 4.0 if peer == "transformers_pipeline" else 1.0
+        self.check(f"clips/s over {peer}, {at} clients", f"{faster:.1f}x", f"{wanted:.0f}x", faster >= wanted)
+        sooner = f"{ours[at].p99:.0f} against {theirs[at].p99:.0f} ms"
+        self.check(f"p99 against {peer}, {at} clients", sooner, "ahead", ours[at].p99 < theirs[at].p99)
+
+    def serving(self, peer: Peer, model: Path, settings: Settings, dtype: str) -> AbstractContextManager[Running]:
+        self.say(f"starting {peer.name}, {settings}, {dtype}")
+        log = self.options.out / f"{peer.name}-clap.log"
+        return peer.serving(model, self.cache / "venvs", log, settings, dtype)
+
+    def tried(self, peer: Peer, model: Path) -> list[Tried]:
+        """Search for the best settings of a peer, in float32. Each probe starts it anew."""
+
+        def clips_s(settings: Settings) -> float:
+            with self.serving(peer, model, settings, "float32") as running:
+                plan = Plan(running.target, self.clips_48k, PEER_PROBE_S, PEER_PROBE_S / 2, clients=PEER_CLIENTS)
+                return measure(running.name, "clap", plan, running.processes()).clips_s
+
+        return search(clips_s, peer.batches, peer.first_batch, peer.workers, PEER_SEARCH_S)
+
+    def each(self, running: Running, dtype: str) -> dict[int, Measurement]:
+        """Measure a server of the ClapModel at every number of clients."""
+        label = f"clap, {dtype}"
+        self.load(running, label, 2.0, clients=2)
+        self.report.measurements.pop()
+        seconds = 2 * self.options.seconds  # some of them take seconds for an answer
+        return {clients: self.load(running, label, seconds, clients=clients) for clients in self.options.clients}
 
     def memory(self, name: str) -> None:
         """Resident memory at full load: after 2 minutes (or a tenth of the time), and at the end."""

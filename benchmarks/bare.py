@@ -24,10 +24,14 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks.labels import LABELS
+from benchmarks.tuning import Tried, search
 from model.memory import keep_freed_memory
 from service.supervise.supervisor import worker_threads
 
 BATCHES = (1, 4, 8, 16, 32, 64)
+FIRST_BATCH = 8
+PROBE_S, SEARCH_S = 0.5, 15.0
+"""Duration of a probe of the search for the best batch, and of the whole search."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,11 @@ class Pace:
 
 
 def pace(work: Callable[[Sequence[Any]], Any], clips: Sequence[Any], batch: int, streams: int, seconds: float) -> Pace:
-    """Run batches of the first clips for about `seconds`, at least three in each stream."""
+    """Run batches of the first clips for about `seconds`, at least one in each stream."""
 
     def stream() -> list[float]:
         durations: list[float] = []
-        while sum(durations) < seconds or len(durations) < 3:
+        while sum(durations) < seconds or not durations:
             began = time.perf_counter()
             work(clips[:batch])
             durations.append(time.perf_counter() - began)
@@ -96,15 +100,13 @@ class Bare:
         self._process.stdin.flush()
         return Pace(**json.loads(self._answer()))
 
-    def best(self, work: str, seconds: float) -> Pace:
-        """The pace at the batch size and number of streams with the most clips per second."""
-        tried: list[Pace] = []
-        for streams in sorted({1, self.streams}):
-            for batch in BATCHES:
-                tried.append(self.pace(work, batch, streams, seconds))
-                if batch > 1 and tried[-1].clips_s < tried[-2].clips_s:
-                    break
-        return max(tried, key=lambda pace: pace.clips_s)
+    def tried(self, work: str) -> list[Tried]:
+        """Search for the batch size and number of streams with the most clips per second."""
+        workers = sorted({1, self.streams}, reverse=True)
+        return search(
+            lambda settings: self.pace(work, settings.batch, settings.workers, PROBE_S).clips_s,
+            BATCHES, FIRST_BATCH, workers, SEARCH_S,
+        )  # fmt: skip
 
     def _answer(self) -> str:
         assert self._process.stdout is not None

@@ -19,10 +19,13 @@ from urllib.parse import urlencode
 from benchmarks.labels import LABELS
 from benchmarks.load import Body, Target
 from benchmarks.measurement import roles, tree, wait_until
+from benchmarks.tuning import Settings
+from model.cores import cores
 from service.supervise.supervisor import worker_threads
 
 QUERY = urlencode([("labels", label) for label in LABELS])
 PEERS = Path(__file__).parent / "peers"
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -105,17 +108,24 @@ class Peer:
     path: str
     body: Body
     health: str
+    batches: tuple[int, ...]
+    first_batch: int
+    """What its documentation suggests. The search begins there."""
+    workers: tuple[int, ...]
+    dtypes: tuple[str, ...] = DTYPES
 
     @contextmanager
-    def serving(self, model: Path, environments: Path, log: Path) -> Iterator[Running]:
+    def serving(self, model: Path, environments: Path, log: Path, settings: Settings, dtype: str) -> Iterator[Running]:
         python = self.environment(environments)
         port = free_port()
         if self.name == "infinity":
+            # Its other engines have no audio models. Its default precision is float32 on a CPU.
             command: list[str | Path] = [python.parent / "infinity_emb", "v2", "--model-id", model, "--device", "cpu"]
             command += ["--served-model-name", "clap", "--engine", "torch", "--no-model-warmup", "--port", str(port)]
-            command += ["--host", "127.0.0.1", "--batch-size", "8"]
+            command += ["--host", "127.0.0.1", "--batch-size", str(settings.batch)]
         else:
-            command = [python, PEERS / f"{self.name}.py", model, str(port)]
+            command = [python, PEERS / f"{self.name}.py", model, str(port), str(settings.batch)]
+            command += [str(settings.workers), dtype]
         kind = "audio/wav" if self.body == "raw" else "application/json"
         target = Target("127.0.0.1", port, self.path, self.body, kind)
         with started(self.name, command, self.health, target, log) as running:
@@ -142,7 +152,8 @@ class Peer:
         return python
 
 
-PIPELINE = Peer("transformers_pipeline", f"/classify?{QUERY}", "raw", "/health")
-LITSERVE = Peer("litserve_batching", "/predict", "litserve", "/health")
-INFINITY = Peer("infinity", "/embeddings", "infinity", "/health")
+WORKERS = tuple(sorted({1, cores()}))
+PIPELINE = Peer("transformers_pipeline", f"/classify?{QUERY}", "raw", "/health", (1,), 1, WORKERS)
+LITSERVE = Peer("litserve_batching", "/predict", "litserve", "/health", (2, 4, 8, 16, 32), 8, WORKERS)
+INFINITY = Peer("infinity", "/embeddings", "infinity", "/health", (2, 4, 8, 16, 32), 32, (1,), ("float32",))
 ALL_PEERS = (PIPELINE, LITSERVE, INFINITY)

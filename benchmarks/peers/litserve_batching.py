@@ -1,10 +1,12 @@
-"""A ClapModel behind LitServe with its batching: `python litserve_batching.py MODEL PORT`.
+"""A ClapModel behind LitServe with its batching: `python litserve_batching.py MODEL PORT BATCH WORKERS DTYPE`.
 
-Clips are decoded as they arrive and batched by 8 within 20 ms; the labels' embeddings are computed once and kept.
+Batches of up to BATCH clips are formed within 20 ms; the labels' embeddings are computed once and kept. WORKERS
+processes share the cores.
 """
 
 import base64
 import io
+import os
 import sys
 from typing import Any
 
@@ -15,12 +17,13 @@ import soxr
 import torch
 from transformers import ClapModel, ClapProcessor
 
-MODEL, PORT = sys.argv[1:]
+MODEL, PORT, BATCH, WORKERS, DTYPE = sys.argv[1:]
 LABELS = ["dog", "rain", "sea waves", "crying baby", "clock tick", "person sneezing", "helicopter", "chainsaw"]
 
 
 class Clap(litserve.LitAPI):
     def setup(self, device: str) -> None:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(WORKERS)))
         self.model = ClapModel.from_pretrained(MODEL).to(device).eval()
         self.processor = ClapProcessor.from_pretrained(MODEL)
         self.rate = self.processor.feature_extractor.sampling_rate
@@ -44,7 +47,8 @@ class Clap(litserve.LitAPI):
     def predict(self, clips: list[Any]) -> Any:
         features = self.processor.feature_extractor(clips, sampling_rate=self.rate, return_tensors="pt")
         with torch.inference_mode():
-            audio = embeddings(self.model.get_audio_features(**features))
+            with torch.autocast("cpu", torch.bfloat16, enabled=DTYPE == "bfloat16"):
+                audio = embeddings(self.model.get_audio_features(**features)).float()
             return (self.model.logit_scale_a.exp() * audio @ self.text.T).softmax(dim=1).numpy()
 
     def encode_response(self, scores: Any) -> dict[str, float]:
@@ -57,7 +61,7 @@ def embeddings(output: Any) -> Any:
 
 
 if __name__ == "__main__":
-    api = Clap(max_batch_size=8, batch_timeout=0.02)
-    litserve.LitServer(api, accelerator="cpu", timeout=60).run(
+    api = Clap(max_batch_size=int(BATCH), batch_timeout=0.02)
+    litserve.LitServer(api, accelerator="cpu", workers_per_device=int(WORKERS), timeout=60).run(
         port=int(PORT), host="127.0.0.1", generate_client_file=False, log_level="warning"
     )
