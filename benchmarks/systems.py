@@ -132,23 +132,24 @@ class Peer:
             yield running
 
     def environment(self, folder: Path) -> Path:
-        """The interpreter of the peer's own virtual environment, which is created if it is absent.
+        """The interpreter of the peer's own virtual environment, which is created if it is absent or its requirements
+        have changed.
 
         What the peer does not ask for in another version (torch above all) is taken from ours: so all run the same.
         """
         place = folder / self.name
         python = place / "bin" / "python"
         done = place / ".done"
-        if not done.exists():
+        requirements = PEERS / f"{self.name}.txt"
+        if not done.exists() or done.read_text() != requirements.read_text():
             shutil.rmtree(place, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", place], check=True)
             ours = sysconfig.get_paths()["purelib"]
             theirs = next((place / "lib").glob("python*/site-packages"))
             (theirs / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
-            requirements = PEERS / f"{self.name}.txt"
             pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, "-r", str(requirements)], check=True)
-            done.touch()
+            done.write_text(requirements.read_text())
         return python
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class Part:
             self.note(what, f"{type(error).__name__}: {str(error)[:300]}", "no exception", holds=False)
 
 
-def of_arguments(name: str) -> Part:
+def of_arguments(name: str, arguments: Sequence[str] | None = None) -> Part:
     """The part that the command line describes."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.gpu.{name}")
     parser.add_argument("--device", default="cuda")
@@ -61,5 +61,5 @@ def of_arguments(name: str) -> Part:
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True, help="time that the part may take")
     parser.add_argument("--out", type=Path, required=True, help="file that rows are appended to")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     return Part(name, given.device, given.quick, given.pack, given.seconds, given.out)

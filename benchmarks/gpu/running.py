@@ -60,11 +60,16 @@ def environment(pack: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"}
 
 
+def flags(given: argparse.Namespace, seconds: float, rows: Path) -> list[str]:
+    """The command line of a part."""
+    named = ["--pack", str(given.folder), "--out", str(rows), "--device", given.device, "--seconds", f"{seconds:.0f}"]
+    return [*named, "--quick"] if given.quick else named
+
+
 def run_part(part: Limits, given: argparse.Namespace, seconds: float, rows: Path) -> None:
     """Run one part, and stop it with everything it started when its time is over."""
     began = time.monotonic()
-    command = [sys.executable, "-m", f"benchmarks.gpu.{part.module}", "--pack", str(given.folder), "--out", str(rows)]
-    command += ["--device", given.device, "--seconds", f"{seconds:.0f}", *(["--quick"] if given.quick else [])]
+    command = [sys.executable, "-m", f"benchmarks.gpu.{part.module}", *flags(given, seconds, rows)]
     log = given.out / f"{part.module}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -123,7 +128,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/gpu/run", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="what `benchmarks/gpu/pack` made")
     parser.add_argument("--device", default="cuda")
@@ -132,7 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", default=",".join(part.module for part in PARTS))
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
     given = parser.parse_args(arguments)
+    if unknown := set(given.parts.split(",")) - {part.module for part in PARTS}:
+        parser.error(f"unknown part {sorted(unknown)[0]}: there are {', '.join(part.module for part in PARTS)}")
     given.folder, given.out = given.folder.resolve(), given.out.resolve()
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = options(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     rows = given.out / "rows.jsonl"
     rows.unlink(missing_ok=True)

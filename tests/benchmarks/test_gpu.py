@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu import running
 from benchmarks.gpu.packing import MOST_BYTES, pack
-from benchmarks.gpu.running import main
+from benchmarks.gpu.part import of_arguments
+from benchmarks.gpu.running import PARTS, flags, main, options
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -29,9 +34,32 @@ def test_a_part_reports_its_figures_and_the_run_writes_them(packed: Path, tmp_pa
     document = json.loads((tmp_path / "gpu.json").read_text())
     assert document["machine"]["device"] == "cpu"
     found = [row["what"] for row in document["rows"]]
-    assert found[:2] == ["operations per pair, forward and backward", "CNN14 and BERT, batch 4, 1 chunks"]
+    assert found[:2] == ["operations per pair, forward and backward", "CNN14 + 2 text layers, batch 4, 1 chunks"]
     assert found[-2:] == ["loader", "student, batch 4"]
-    assert "CNN14 and BERT, batch 4, 2 chunks: " in (tmp_path / "gpu.txt").read_text()
+    assert "CNN14 + 2 text layers, batch 4, 2 chunks: " in (tmp_path / "gpu.txt").read_text()
+
+
+@pytest.mark.parametrize("name", [part.module for part in PARTS])
+@pytest.mark.parametrize("quick", [True, False])
+def test_each_part_imports_and_reads_what_the_run_tells_it(name: str, quick: bool, tmp_path: Path) -> None:
+    assert callable(importlib.import_module(f"benchmarks.gpu.{name}").main)
+    given = options([str(tmp_path), "--device", "cpu", *(["--quick"] if quick else [])])
+    part = of_arguments(name, flags(given, 90.4, tmp_path / "rows.jsonl"))
+    assert (part.name, part.device, part.quick, part.seconds) == (name, "cpu", quick, 90)
+    assert (part.pack, part.out) == (tmp_path, tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("script", ["pack", "run"])
+def test_the_scripts_start_as_files(script: str) -> None:
+    command = [sys.executable, str(Path(running.__file__).parent / script), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith(f"usage: benchmarks/gpu/{script} ")
+
+
+def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options([str(tmp_path), "--parts", "speed,sped"])
+    assert "unknown part sped: there are correctness, faults, speed, learning" in capsys.readouterr().err
 
 
 def test_a_part_that_cannot_run_costs_only_itself(tmp_path: Path) -> None:
