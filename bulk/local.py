@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class Local:
         self._scorer = Scorer(embedded, engine.info.logit_scale, plan.settings)
         listener = self._scorer.listener(plan.labels.labels, front_end.window_s, front_end.sample_rate)
         self._pipeline = Pipeline(engine, plan.setup, plan.readers, listener)
+        gc.freeze()  # else every full collection visits a million objects of the libraries again
 
     def __enter__(self) -> Local:
         return self

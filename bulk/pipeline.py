@@ -30,6 +30,9 @@ from model.windows import Samples
 AHEAD = 4096
 """Items that may be begun before the first of them has ended: results are given in order."""
 TICK_S = 1.0
+FILL_S = 0.5
+"""How long a window may wait for its batch to fill while items are being read. Full batches take the least time per
+window, and what a waiting thread leaves idle, readers use."""
 
 
 class Model(Protocol):
@@ -139,7 +142,9 @@ class Pipeline:
     ) -> None:
         self._model = model
         self._listener = listener
-        self._readers = Readers(readers, setup)
+        # Each stream computes a batch, and one more is gathered.
+        self._readers = Readers(readers, setup, (model.streams + 1) * model.batch_windows)
+        self._reading = False
         self._ready: deque[_Window] = deque()
         self._lock = threading.Condition()
         self._finished: SimpleQueue[tuple[list[_Window], Outcome] | BaseException] = SimpleQueue()
@@ -187,6 +192,7 @@ class Pipeline:
                 number += 1
             if not clips:
                 break
+            self._note_reading()
             for event in self._readers.events([self._wakeup], TICK_S):
                 self._take(clips[event.number], event)
             self._collect()
@@ -215,7 +221,8 @@ class Pipeline:
             clip.begun += 1
         with self._lock:
             self._ready.extend(windows)
-            self._lock.notify(len(windows))
+            if self._due():
+                self._lock.notify()
 
     def _collect(self) -> None:
         try:
@@ -250,14 +257,24 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001 - raised by `run`
             self._report(error)
 
-    def _next_batch(self) -> list[_Window]:
-        """Whatever waits, up to a batch; the device never idles until more has been read. Empty at the end."""
+    def _note_reading(self) -> None:
         with self._lock:
-            while not self._ready and not self._stopped:
-                self._lock.wait()
+            self._reading = self._readers.busy
+            if not self._reading:
+                self._lock.notify_all()
+
+    def _next_batch(self) -> list[_Window]:
+        """A batch as soon as it is full, or after FILL_S, or when nothing is being read. Empty at the end."""
+        with self._lock:
+            while not self._lock.wait_for(self._due, FILL_S) and not self._ready:
+                pass
             if self._stopped:
                 return []
             return [self._ready.popleft() for _ in range(min(len(self._ready), self._batch_windows))]
+
+    def _due(self) -> bool:
+        waiting = len(self._ready)
+        return self._stopped or waiting >= self._batch_windows or (waiting > 0 and not self._reading)
 
     def _report(self, finished: tuple[list[_Window], Outcome] | BaseException) -> None:
         self._finished.put(finished)

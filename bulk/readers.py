@@ -24,8 +24,7 @@ from bulk.setup import ReaderSetup
 from model.native import Excerpt, Recording
 from model.windows import Samples
 
-SLOTS = 16
-SLOT_BYTES = 4 << 20
+SLOT_BYTES = 2 << 20
 ORDERS = 2
 """Items that a reader has at a time: the next one is there when it has finished one."""
 MOST_DEATHS = 3
@@ -79,10 +78,11 @@ class _Process:
 
 
 class Readers:
-    """`count` processes. Not thread-safe."""
+    """`count` processes, which hold `windows` windows in all before they wait for free slots. Not thread-safe."""
 
-    def __init__(self, count: int, setup: ReaderSetup) -> None:
+    def __init__(self, count: int, setup: ReaderSetup, windows: int) -> None:
         self._setup = setup
+        self._slots = max(2, -(-windows // count))
         self.window = setup.window
         self._slot_samples = max(setup.window, SLOT_BYTES // 4)
         self._deaths = 0
@@ -93,7 +93,7 @@ class Readers:
         ours, theirs = socket.socketpair()
         # Its modules are found wherever the run was started.
         path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        size = SLOTS * self._slot_samples * 4
+        size = self._slots * self._slot_samples * 4
         memory = os.memfd_create("anysound-bulk", os.MFD_CLOEXEC)
         try:
             os.ftruncate(memory, size)
@@ -104,18 +104,23 @@ class Readers:
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
             )
-            slots = np.frombuffer(mmap.mmap(memory, size), np.float32).reshape(SLOTS, self._slot_samples)
+            slots = np.frombuffer(mmap.mmap(memory, size), np.float32).reshape(self._slots, self._slot_samples)
         finally:
             theirs.close()
             os.close(memory)
         process = _Process(popen, Connection(ours.detach()), slots)
-        process.send(Begin(self._setup, SLOTS, self._slot_samples))
+        process.send(Begin(self._setup, self._slots, self._slot_samples))
         return process
 
     @property
     def room(self) -> int:
         """How many items can be given now."""
         return max(0, sum(ORDERS - len(each.orders) for each in self._processes) - len(self._again))
+
+    @property
+    def busy(self) -> bool:
+        """Whether any item is being read, or will be."""
+        return bool(self._again) or any(each.orders for each in self._processes)
 
     def give(self, number: int, item: Item) -> None:
         self._order(Read(number, item))
@@ -138,7 +143,7 @@ class Readers:
                 yield from self._heard(channels[ready])
         now = time.monotonic()
         for process in self._processes:
-            stuck = process.orders and process.slots_used < SLOTS and now - process.heard > self._setup.idle_s
+            stuck = process.orders and process.slots_used < self._slots and now - process.heard > self._setup.idle_s
             if stuck:
                 process.popen.kill()
                 detail = f"Reading made no progress for {self._setup.idle_s:g} s."

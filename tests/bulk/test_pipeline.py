@@ -136,6 +136,41 @@ def test_a_window_on_which_the_model_fails_costs_its_item(engine: Engine, record
     assert np.abs(embeddings(results) - embeddings(good)).max() < 1e-5
 
 
+class Counting:
+    """The engine, and the sizes of its batches."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.dim, self.streams, self.batch_windows = engine.dim, 2, 4
+        self.sizes: list[int] = []
+        self._engine = engine
+
+    def embed_audio(self, windows: Sequence[Samples | Excerpt]) -> Embeddings:
+        self.sizes.append(len(windows))
+        return self._engine.embed_audio(windows)
+
+
+def test_batches_are_full_until_nothing_is_left_to_read(
+    engine: Engine, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulk.pipeline.FILL_S", 60.0)
+    model = Counting(engine)
+    with pipeline(model) as running:
+        assert all(result.failure is None for result in running.run(2 * list(expand([str(recordings / "a")]))))
+    assert [size for size in model.sizes if size < model.batch_windows][1:] == []
+    assert len(model.sizes) > 3
+
+
+def test_a_window_does_not_wait_for_its_batch_for_ever(engine: Engine, recordings: Path, tmp_path: Path) -> None:
+    """The pipe is being read until this recording's result is there."""
+    os.mkfifo(tmp_path / "pipe.wav")
+    items = [*expand([str(recordings / "a/09.wav")]), file_item(tmp_path / "pipe.wav")]
+    with pipeline(Counting(engine)) as running:
+        results = running.run(items)
+        assert next(results).failure is None
+        (tmp_path / "pipe.wav").write_bytes(b"")
+        assert next(results).failure is not None
+
+
 def test_a_reader_that_dies_costs_the_item_that_it_reads(engine: Engine, recordings: Path, tmp_path: Path) -> None:
     """The item is a pipe that nobody writes to, so that the reader is on it for certain."""
     os.mkfifo(tmp_path / "pipe.wav")
