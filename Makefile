@@ -15,7 +15,7 @@ RUN ?= runs/default
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bench cost test test-slow test-ray docs docs-shots lint format fuzz evaluate train-default screenshots figures manifests policy image-test clean
+.PHONY: help serve bench cost test coverage test-slow test-ray docs docs-shots lint format fuzz evaluate train-default screenshots figures manifests policy image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -39,7 +39,10 @@ $(READY_DEBIAN): # real servers for the tests; tests that need an absent one are
 serve: $(READY) ## Serve the bundled checkpoint on 127.0.0.1:8000
 	exec $(BIN)/anysound serve
 
-test: $(READY_TEST) $(READY_DEBIAN) ## Run every test except the slow ones, and print the coverage of the test process
+test: $(READY_TEST) $(READY_DEBIAN) ## Run every test except the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+coverage: $(READY_TEST) $(READY_DEBIAN) ## The same, with the coverage of the test process
 	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term
 
 test-slow: $(READY_TEST) ## Run the tests that take minutes
