@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ import soundfile
 from rich.console import Console
 
 from benchmarks import recordings, weights
+from benchmarks.broken import files
 from benchmarks.measurement import resident_mib, tree
 from benchmarks.pipeline import Pipeline as Bare
 from bulk.cluster import Pool, cluster
@@ -131,32 +133,24 @@ def speed(clips: Sequence[str], models: Sequence[str], count: int, rounds: int, 
 
 
 def broken(clips: Sequence[str], count: int, rounds: int, work: Path) -> None:
-    """Half of the files broken, against the intact half alone."""
+    """Every second file holds no recording, against the intact half alone."""
     engine = Engine(DEFAULT)
     good = copies(clips, work / "in-good", count // 2)
     bad = work / "in-bad"
     bad.mkdir()
-    chance = random.Random(0)
-    intact = [Path(clip).read_bytes() for clip in clips]
-    for number in range(count - count // 2):
-        data = chance.choice(intact)
-        kinds = (
-            b"",
-            data[:20],
-            chance.randbytes(2_000),
-            b"<html>",
-            data[:12] + chance.randbytes(5_000),
-            b"fLaC" + data[:900],
-        )
-        (bad / f"{number:05d}.wav").write_bytes(kinds[number % len(kinds)])
+    among = list(good)
+    for number, data in enumerate(files(count - count // 2)):
+        (bad / f"{number:05d}.wav").write_bytes(data)
+        among.insert(2 * number, str(bad / f"{number:05d}.wav"))
     ratios = []
     for turn in range(rounds):
         alone = timed(partial(bulk, engine, good, work / f"out-good-{turn}"))
-        mixed = timed(partial(bulk, engine, [*good, str(bad)], work / f"out-mixed-{turn}"))
+        mixed = timed(partial(bulk, engine, among, work / f"out-mixed-{turn}"))
         ratios.append((mixed.wall_s / alone.wall_s, mixed.cpu_s / alone.cpu_s))
         rows = pq.read_table(work / f"out-mixed-{turn}" / SCORES).select(["path", "error", "reason"]).to_pylist()
-        said = {row["path"] for row in rows if row["error"] and row["reason"]}
-        out.print(f"{count:,} files, {count - count // 2:,} broken: {len(said):,} rows with a reason")
+        said = Counter(row["reason"] for row in rows if row["error"] and row["reason"])
+        assert said.total() == len({row["path"] for row in rows if row["error"]}) == count - count // 2, said
+        out.print(f"{count:,} files, {said.total():,} rows with a reason: {dict(said)}")
     walls, cpus = (statistics.median(ratio[each] for ratio in ratios) for each in (0, 1))
     out.print(f"time with the broken files over that without, medians: {walls:.2f} by wall, {cpus:.2f} by CPU time")
 

