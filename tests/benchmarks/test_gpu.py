@@ -6,12 +6,13 @@ import importlib
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import running
-from benchmarks.gpu.packing import MOST_BYTES, pack
+from benchmarks.gpu.packing import LEFT_OUT, MOST_BYTES, PRESENT, needed, pack, source
 from benchmarks.gpu.part import of_arguments
 from benchmarks.gpu.running import PARTS, flags, main, options
 
@@ -54,6 +55,21 @@ def test_the_scripts_start_as_files(script: str) -> None:
     command = [sys.executable, str(Path(running.__file__).parent / script), "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert shown.startswith(f"usage: benchmarks/gpu/{script} ")
+
+
+def test_the_source_that_is_carried_knows_its_version(tmp_path: Path) -> None:
+    source(tmp_path / "source")
+    command = [sys.executable, "-S", "-c", "from importlib.metadata import version; print(version('anysound'))"]
+    found = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path / "source")}
+    )
+    assert found.stdout.strip() == version("anysound")
+
+
+def test_every_requirement_is_carried_or_on_the_machine() -> None:
+    carried = needed()
+    assert {"uvicorn", "websockets", "redis[hiredis]"} <= {each.split(">")[0] for each in carried}
+    assert not {each.split(">")[0] for each in carried} & {*PRESENT, *LEFT_OUT}
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
