@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 
 from model.memory import keep_freed_memory
 from service import lifeline
+from service.api import handshakes
 from service.api.connection import bounded
 from service.api.shutdown import CloseConnections, Shutdown
 from service.inspection import forbid_inspection
@@ -73,6 +74,10 @@ class Server(uvicorn.Server):
         listeners = [listener.dup() for listener in sockets or []]  # copies: the loop closes its own
         for server in self.servers:
             server.close()
+        for listener in listeners:
+            with contextlib.suppress(OSError):  # without the kernel's filter, a few clients may be reset
+                handshakes.stop(listener)
+        await asyncio.sleep(handshakes.SETTLE_S)
         for listener in listeners:
             clients = []
             with contextlib.suppress(OSError):  # until the queue is empty or another API process has taken the rest

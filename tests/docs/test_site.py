@@ -75,6 +75,17 @@ def test_every_checkpoint_that_a_hub_id_names_can_be_chosen() -> None:
     assert missing == []
 
 
+def test_every_module_that_a_page_names_exists() -> None:
+    folders = "anysound|model|service|training|evaluation|bulk|benchmarks|client|tests|docs|k8s"
+    named = {
+        (page.name, path)
+        for page in (*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md")
+        for path in re.findall(rf"`((?:{folders})/[\w/.-]+\.(?:py|yaml|json|md))`", page.read_text())
+    }
+    assert len(named) > 50
+    assert {(page, path) for page, path in named if not (ROOT / path).exists()} == set()
+
+
 def test_every_runbook_is_in_their_index(pages: Path) -> None:
     runbooks = pages / "docs" / "runbooks"
     links = set(re.findall(r"\]\((Anysound\w+\.md)\)", (runbooks / "index.md").read_text()))
