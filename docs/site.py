@@ -86,7 +86,7 @@ def inside(text: str, page: Path) -> str:
             start = DOCS if page.parent == ROOT else page.parent
             return f"[{words}]({relative(target, start)}{anchor})"
         path = str(target.relative_to(ROOT))
-        if words == path:
+        if words.strip("`") == path:
             return f"`{path}`"
         in_parentheses = text[: match.start()].endswith("(")
         return f"{words}, `{path}`" if in_parentheses else f"{words} (`{path}`)"
