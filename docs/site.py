@@ -116,6 +116,10 @@ def operations(document: dict[str, Any]) -> Iterator[str]:
     yield "# HTTP operations"
     yield "\nMade of `/openapi.json`. [The HTTP contract](../http.md) says what the fields mean."
     schemas = document["components"]["schemas"]
+    problems = [each for each in statuses(document["paths"]["/v1/classify"]["post"]) if "problem" in each[1]]
+    yield "\n## Problems\n\nMost operations may answer with any of these:"
+    yield from table("status", "")
+    yield from (row(*each) for each in problems)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield f"\n## `{method.upper()} {path}`\n"
@@ -137,8 +141,15 @@ def operations(document: dict[str, Any]) -> Iterator[str]:
                         needed = "yes" if name in required else ""
                         yield row(f"`{name}`", kind(member), needed, member.get("description", ""))
             yield from table("status", "")
-            for status, answer in sorted(operation["responses"].items(), key=lambda item: str(item[0])):
-                yield row(status, answer["description"])
+            answers = statuses(operation)
+            if set(problems) <= set(answers):
+                answers = [*(each for each in answers if each not in problems), ("4xx, 5xx", "[a problem](#problems)")]
+            yield from (row(*each) for each in answers)
+
+
+def statuses(operation: dict[str, Any]) -> list[tuple[str, str]]:
+    """The statuses of an operation and what each means."""
+    return sorted((str(status), answer["description"]) for status, answer in operation["responses"].items())
 
 
 def kind(schema: dict[str, Any]) -> str:
