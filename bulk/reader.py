@@ -24,9 +24,10 @@ from bulk.item import Failure, FetchError, Item
 from bulk.messages import Begin, Done, Filled, Free, Native, Read, Ready, Void
 from bulk.reading import opened
 from model import plain
-from model.audio import AudioError, ChannelsCancel, Limits, Samples, read, resample, stream
+from model.audio import AudioError, ChannelsCancel, Limits, Samples, stream
+from model.decoding import decode
 from model.memory import keep_freed_memory
-from model.native import Integers, integers, ratio
+from model.native import Integers, ratio
 
 SHORT = Limits(max_seconds=120, max_decoded_bytes=64 << 20)
 """Recordings up to this length are decoded at once, which is faster; longer ones are streamed."""
@@ -97,17 +98,14 @@ class Reader:
 
     def _send_short(self, number: int, source: bytes) -> int:
         """As `_send`. A recording of 16-bit integers in one channel is sent as it is if it fits into a slot."""
-        rate = self._setup.rate
-        if (whole := plain.read(source, rate, SHORT)) is not None and self._fits(whole):
+        slot_bytes = 4 * self._slots.shape[1]
+        whole = plain.read(source, self._setup.rate, SHORT)
+        if whole is not None and whole.samples.nbytes <= slot_bytes:
             return self._send_native(number, whole)
-        clip = read(source, SHORT)
-        if (whole := integers(clip.samples, clip.rate, rate)) is not None and self._fits(whole):
-            return self._send_native(number, whole)
-        samples = resample(clip.samples, clip.rate, rate)
-        return self._send_pieces(number, lambda: iter((samples,)))
-
-    def _fits(self, clip: Integers) -> bool:
-        return 0 < clip.samples.nbytes <= 4 * self._slots.shape[1]
+        clip = decode(source, self._setup.rate, SHORT, slot_bytes)
+        if isinstance(clip, Integers):
+            return self._send_native(number, clip)
+        return self._send_pieces(number, lambda: iter((clip,)))
 
     def _send_native(self, number: int, clip: Integers) -> int:
         setup = self._setup

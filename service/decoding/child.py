@@ -27,10 +27,11 @@ import numpy.typing as npt
 import soundfile
 
 import model.audio
-from model.audio import AudioError, Limits, load, read, resample
+from model import decoding
+from model.audio import AudioError, Limits, load
 from model.config import Padding
 from model.memory import keep_freed_memory
-from model.native import Integers, integers
+from model.native import Integers
 from model.windows import Samples, cut
 from service.decoding import sandbox
 from service.decoding.shape import Decode, Shape
@@ -44,9 +45,7 @@ SPARE_BYTES = 64 << 20
 
 
 def decode(data: memoryview, shape: Shape, limits: Limits) -> Samples | Integers:
-    clip = read(data, limits)
-    whole = integers(clip.samples, clip.rate, shape.rate) if shape.native else None
-    return resample(clip.samples, clip.rate, shape.rate) if whole is None else whole
+    return decoding.decode(data, shape.rate, limits, limits.max_decoded_bytes if shape.native else 0)
 
 
 def serve(channel: socket.socket, clip: SharedMemory, windows: SharedMemory, function: Decode) -> None:
