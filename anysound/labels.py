@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,29 +76,16 @@ def label_folders(folder: Path) -> dict[str, list[Path]]:
 
 def embedded(checkpoint: Checkpoint, given: GivenLabels, template: str) -> LabelEmbeddings:
     """The labels as arrays. Ends the command for an example that cannot be read."""
-    import numpy as np
-
-    from model.audio import AudioError
-    from model.classify import LabelPrompts, clip_embedding
-    from model.embed import clip_windows, embed_prompts, embed_windows
-    from model.examples import Prototype, ScaleMissing
+    from model.classify import LabelPrompts
+    from model.embed import embed_prompts, embed_windows
+    from model.examples import ScaleMissing
+    from model.labels import ExampleError, embed_labels
 
     config = checkpoint.config
-    prototypes = {}
-    for name, sources in given.examples.items():
-        vectors = []
-        for number, source in enumerate(sources):
-            try:
-                vectors.append(clip_embedding(embed_windows(checkpoint, clip_windows(source, checkpoint)[0])))
-            except (AudioError, OSError) as error:
-                place = source if isinstance(source, Path) else f"example {number}"
-                raise fail(f"label {name!r}: {place}: {error}") from None
-        prototypes[name] = Prototype.of(np.stack(vectors))
     prompts = LabelPrompts(given.labels, template, config.prompts.background)
-    texts = prompts.prompts
     try:
-        return prompts.assemble(
-            dict(zip(texts, embed_prompts(checkpoint, texts), strict=True)), prototypes, config.example_scale
+        return embed_labels(
+            prompts, given.examples, config, partial(embed_windows, checkpoint), partial(embed_prompts, checkpoint)
         )
-    except ScaleMissing as error:
+    except (ExampleError, ScaleMissing) as error:
         raise fail(str(error)) from None

@@ -14,14 +14,14 @@ from typing import Annotated, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model.audio import AudioError, load
-from model.classify import LabelEmbeddings, LabelPrompts, clip_embedding
-from model.examples import MAX_EXAMPLES, Prototype, ScaleMissing
+from model.classify import LabelEmbeddings, LabelPrompts
+from model.examples import MAX_EXAMPLES, ScaleMissing
 from model.faults import first_fault
 from model.info import ModelInfo
+from model.labels import ExampleError, embed_labels
 from model.prompts import Embeddings, Label, check_template
 from model.tables import TableError, read_text
-from model.windows import cut
+from model.windows import Samples
 
 MAX_PROMPTS_OF_LABEL = 64
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
@@ -86,14 +86,13 @@ class Labels:
         """The arrays that items are scored with. Raises LabelsError."""
         config = engine.info.config
         prompts = LabelPrompts(self.labels, self.template or config.prompts.template, config.prompts.background)
-        vectors = dict(zip(prompts.prompts, engine.embed_text(prompts.prompts), strict=True))
-        prototypes = {
-            name: Prototype.of(np.stack([_embedded(engine, data, name) for data in each]))
-            for name, each in self.examples.items()
-        }
+
+        def embed_windows(windows: Samples) -> Embeddings:
+            return np.concatenate([engine.embed_audio([window]) for window in windows])
+
         try:
-            return prompts.assemble(vectors, prototypes, config.example_scale)
-        except ScaleMissing as error:
+            return embed_labels(prompts, self.examples, config, embed_windows, engine.embed_text)
+        except (ExampleError, ScaleMissing) as error:
             raise LabelsError(str(error)) from None
 
 
@@ -105,16 +104,6 @@ class Embedder(Protocol):
     def embed_audio(self, windows: Sequence[Embeddings]) -> Embeddings: ...
 
     def embed_text(self, prompts: Sequence[str]) -> Embeddings: ...
-
-
-def _embedded(engine: Embedder, data: bytes, name: str) -> Embeddings:
-    front_end = engine.info.config.front_end
-    try:
-        samples = load(data, front_end.sample_rate)
-    except AudioError as error:
-        raise LabelsError(f"an example of the label {name!r} cannot be read: {error}") from None
-    windows, _ = cut(samples, front_end.window_samples, front_end.window_hop_samples, front_end.padding)
-    return clip_embedding(np.concatenate([engine.embed_audio([window]) for window in windows]))
 
 
 def read_labels(path: Path, template: str | None = None) -> Labels:

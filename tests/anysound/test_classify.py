@@ -198,7 +198,7 @@ def test_a_label_dir_that_cannot_be_used_says_why(tiny_folder: Path, recording: 
     assert "is not a folder" in complaint(recording)
     assert "given twice" in complaint(label_dir, "--label", "hiss")
     (label_dir / "hiss" / "0.wav").write_text("this is text")
-    assert "label 'hiss': " in complaint(label_dir)
+    assert "an example of the label 'hiss' cannot be read: " in complaint(label_dir)
     for number in range(33):
         (label_dir / "hiss" / f"{number}.wav").touch()
     assert "33 recordings, the limit is 32" in complaint(label_dir)
