@@ -74,7 +74,7 @@ def _part(file: IO[bytes], offset: int, size: int) -> Iterator[bytes]:
 def _gathered(blocks: Iterable[bytes], max_bytes: int) -> Iterator[tuple[bytes | Path, str]]:
     """Blocks as bytes or, above `IN_MEMORY_BYTES`, in a temporary file; and their SHA-256."""
     digest = hashlib.sha256()
-    data = bytearray()
+    held: list[bytes] = []  # joined, a single one is not copied
     file: IO[bytes] | None = None
     size = 0
     try:
@@ -84,14 +84,14 @@ def _gathered(blocks: Iterable[bytes], max_bytes: int) -> Iterator[tuple[bytes |
             _check_size(size, max_bytes)
             if file is None and size > IN_MEMORY_BYTES:
                 file = tempfile.NamedTemporaryFile(prefix="anysound-bulk-")  # noqa: SIM115 - closed below
-                file.write(data)
-                data.clear()
+                file.writelines(held)
+                held.clear()
             if file is None:
-                data += block
+                held.append(block)
             else:
                 file.write(block)
         if file is None:
-            yield bytes(data), digest.hexdigest()
+            yield b"".join(held), digest.hexdigest()
         else:
             file.flush()
             yield Path(file.name), digest.hexdigest()

@@ -173,8 +173,7 @@ class Engine:
             if isinstance(window, Excerpt):
                 by_rate.setdefault(window.recording.rate, {})[row] = window
         for rate, excerpts in by_rate.items():
-            resampled = self._resampler(rate).windows(list(excerpts.values()), self.info.config.front_end.padding)
-            batch[list(excerpts)] = resampled
+            self._resampler(rate).fill(batch, excerpts, self.info.config.front_end.padding)
         return batch
 
     def embed_text(self, prompts: Sequence[str]) -> Embeddings:

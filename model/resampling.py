@@ -7,7 +7,7 @@ and transformed back; the blocks at its ends, which the filter mixes with the ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -48,20 +48,23 @@ class Resampler:
         response = np.fft.rfft(impulse).real[: min(native, model) // 2 + 1]
         return np.repeat(response * (model / native), 2).astype(np.float32)
 
-    def windows(self, excerpts: Sequence[Excerpt], padding: Padding) -> Tensor:
-        """Excerpts -> windows [b, window]. A clip that is shorter is padded."""
-        rows = np.empty((len(excerpts), self._row), np.float32)
-        before = [excerpt.write(row, self.ratio) for excerpt, row in zip(excerpts, rows, strict=True)]
-        native = torch.from_numpy(rows).to(self._device)
-        # On a CPU, one at a time: a window's frames stay in the core's cache.
-        parts = native.split(1) if self._device.type == "cpu" else (native,)
-        resampled = [row for part in parts for row in self._resample(part)]
-        return torch.stack(
-            [
-                self._window_of(row[at:], excerpt.recording.length, padding)
-                for row, at, excerpt in zip(resampled, before, excerpts, strict=True)
+    def fill(self, batch: Tensor, excerpts: Mapping[int, Excerpt], padding: Padding) -> None:
+        """Write the windows of `excerpts` into the rows of `batch` [b, window] by which they are given.
+
+        A clip that is shorter than a window is padded.
+        """
+        # On a CPU, one at a time in the same memory, which stays in the core's cache.
+        step = 1 if self._device.type == "cpu" else len(excerpts)
+        native = np.empty((step, self._row), np.float32)
+        every = list(excerpts)
+        for rows in (every[first : first + step] for first in range(0, len(every), step)):
+            before = [excerpts[row].write(into, self.ratio) for row, into in zip(rows, native, strict=True)]
+            resampled = self._resample(torch.from_numpy(native).to(self._device))
+            windows = [
+                self._window_of(samples[at:], excerpts[row].recording.length, padding)
+                for row, samples, at in zip(rows, resampled, before, strict=True)
             ]
-        )
+            batch[rows] = torch.stack(windows)
 
     def _resample(self, rows: Tensor) -> Tensor:
         """Samples [b, row] -> samples at the model's rate [b, n], at least a window and a block."""
