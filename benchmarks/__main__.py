@@ -137,7 +137,7 @@ class Bench:
 
     def load(self, running: Running, name: str, seconds: float | None = None, **level: float) -> Measurement:
         plan = self.plan(running, name, seconds, **level)
-        return self.note(measure(running.name, name, plan, running.processes()))
+        return self.note(measure(running.name, name, plan, running.processes))
 
     def run(self) -> None:
         options = self.options
@@ -236,7 +236,7 @@ class Bench:
                 sent = [clip for clip in clips if clip.endswith(f".{kind}")]
                 before = bare.pace(kind, best.batch, best.workers, options.seconds / 4)
                 plan = Plan(running.target, sent, options.seconds, 1.0, clients=32)
-                measured = self.note(measure(running.name, f"{name}, {kind}", plan, running.processes()))
+                measured = self.note(measure(running.name, f"{name}, {kind}", plan, running.processes))
                 after = bare.pace(kind, best.batch, best.workers, options.seconds / 4)
                 least = mean(before, after)
                 self.bare(f"{name}, {kind}", kind, least)
@@ -303,7 +303,7 @@ class Bench:
         def clips_s(settings: Settings) -> float:
             with self.serving(peer, model, settings, "float32") as running:
                 plan = Plan(running.target, self.clips_48k, PEER_PROBE_S, PEER_PROBE_S / 2, clients=PEER_CLIENTS)
-                return measure(running.name, "clap", plan, running.processes()).clips_s
+                return measure(running.name, "clap", plan, running.processes).clips_s
 
         return search(clips_s, peer.batches, peer.first_batch, peer.workers, PEER_SEARCH_S)
 

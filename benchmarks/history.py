@@ -41,7 +41,7 @@ def measured(folder: Path, seconds: float) -> dict[str, Any]:
         running = stack.enter_context(anysound(None, folder / "service.log"))
         before = bare.pace("wav", BATCH, bare.streams, seconds / 2)
         plan = Plan(running.target, clips, seconds, min(2.0, seconds / 2), clients=32)
-        row = measure("anysound", "bundled", plan, running.processes())
+        row = measure("anysound", "bundled", plan, running.processes)
         after = bare.pace("wav", BATCH, bare.streams, seconds / 2)
     least = (before.cpu_ms + after.cpu_ms) / 2
     about = machine()

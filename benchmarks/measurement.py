@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,11 +77,53 @@ def run(plan: Plan, generators: int = 1) -> tuple[list[Sample], float]:
     return samples, sum(result["cpu_s"] for result in results)
 
 
-def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]], generators: int = 1) -> Measurement:
-    """Run a plan and measure it; `processes` are those of the system, by role."""
-    before = {role: cpu_s(pids) for role, pids in processes.items()}
-    samples, generator_s = run(plan, generators)
-    after = {role: cpu_s(pids) for role, pids in processes.items()}
+Processes = Callable[[], dict[str, list[int]]]
+"""The processes of a system, by role. They change: a decoder is replaced after some time."""
+
+
+class CpuTime:
+    """CPU seconds that the processes of a system use while the context is open, by role.
+
+    They are looked at four times per second: what a process did since the last look is lost when it ends.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._seen: dict[tuple[str, int], float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> CpuTime:
+        self._look()
+        self._before = dict(self._seen)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._look()
+
+    def used(self) -> dict[str, float]:
+        total = dict.fromkeys(self._processes(), 0.0)
+        for key, seconds in self._seen.items():
+            total[key[0]] = total.get(key[0], 0.0) + seconds - self._before.get(key, 0.0)
+        return total
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.25):
+            self._look()
+
+    def _look(self) -> None:
+        for role, pids in self._processes().items():
+            for pid in pids:
+                self._seen[role, pid] = max(cpu_s([pid]), self._seen.get((role, pid), 0.0))
+
+
+def measure(system: str, model: str, plan: Plan, processes: Processes, generators: int = 1) -> Measurement:
+    """Run a plan and measure it."""
+    with CpuTime(processes) as cpu:
+        samples, generator_s = run(plan, generators)
     begin = plan.warm_up_s
     end = begin + plan.seconds
     everything = sum(sample.status == 200 for sample in samples)  # CPU time was spent on the warm-up too
@@ -106,7 +149,7 @@ def measure(system: str, model: str, plan: Plan, processes: dict[str, list[int]]
         p99=p99,
         refusal_p50=refusal_p50,
         refusal_p99=refusal_p99,
-        cpu_ms={role: 1e3 * (after[role] - before[role]) / max(1, everything) for role in processes},
+        cpu_ms={role: 1e3 * seconds / max(1, everything) for role, seconds in cpu.used().items()},
         generator_ms=1e3 * generator_s / max(1, everything),
     )
 

@@ -161,7 +161,7 @@ def through_http(part: Part, kind: str, clips: list[Path], ends: float) -> None:
                 level = {"seconds": 0.5 if part.quick else 4.0, "warm_up_s": 0.2 if part.quick else 1.5}
                 plan = Plan(running.target, list(map(str, clips)), clients=clients, **level)  # type: ignore[arg-type]
                 generators = 1 if part.quick else min(4, 1 + processes // 2)
-                row = measure("anysound", kind, plan, running.processes(), generators)
+                row = measure("anysound", kind, plan, running.processes, generators)
             best = max(best, row.clips_s / bare.clips_s)
             roles = ", ".join(f"{role} {value:.2f}" for role, value in row.cpu_ms.items())
             value = (

@@ -92,7 +92,7 @@ def test_recordings_in_json_are_whole(kind: str, clips: list[str]) -> None:
 
 
 def test_refusals_are_no_throughput(server: ThreadingHTTPServer, clips: list[str]) -> None:
-    refused = measure("fake", "none", Plan(target(server, "/full"), clips, 0.5, 0.1, clients=2), {})
+    refused = measure("fake", "none", Plan(target(server, "/full"), clips, 0.5, 0.1, clients=2), dict)
     assert (refused.served, refused.clips_s, refused.failed) == (0, 0, 0)
     assert refused.refused > 0
     assert refused.refusal_p99 >= 1e3 * ANSWER_S
