@@ -30,6 +30,7 @@ RATES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25)
 WORKS = ("forward", "wav")
 """What the service is compared with: the bare model, and the bare pipeline on the same clips."""
 PARTS = ("closed", "formats", "offered", "overload", "peers", "memory")
+PEERS = tuple(peer.name for peer in ALL_PEERS)
 WIDTH = 170
 CD_RATE = 44_100
 CLAP_RATE = 48_000
@@ -44,6 +45,7 @@ PEER_CLIENTS = 32
 class Options:
     parts: tuple[str, ...]
     models: tuple[str, ...]
+    peers: tuple[str, ...]
     clients: tuple[int, ...]
     seconds: float
     minutes: float
@@ -271,7 +273,7 @@ class Bench:
         for dtype in DTYPES:
             with anysound(checkpoint, log, *self.options.flags, "--dtype", dtype) as running:
                 ours[dtype] = self.each(running, dtype)
-        for peer in ALL_PEERS:
+        for peer in (each for each in ALL_PEERS if each.name in self.options.peers):
             try:
                 settings = self.best(f"{peer.name}, clap", lambda peer=peer: self.tried(peer, model))  # type: ignore[misc]
                 for dtype in peer.dtypes:
@@ -337,6 +339,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one minute: the bundled checkpoint, 1 and 32 clients")
     parser.add_argument("--parts", default="closed,formats,offered,overload,peers", help=", ".join(PARTS))
     parser.add_argument("--models", default="bundled,cnn14", help="bundled, cnn14, clap")
+    parser.add_argument("--peers", default=",".join(PEERS), help="those that the part `peers` measures")
     parser.add_argument("--clients", default=",".join(map(str, CLIENTS)))
     parser.add_argument("--seconds", type=float, default=10.0, help="duration of each measurement")
     parser.add_argument("--minutes", type=float, default=20.0, help="duration of the part `memory`")
@@ -363,10 +366,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     models = ("bundled",) if given.quick else tuple(given.models.split(","))
     if unknown := set(models) - {"bundled", "cnn14", "clap"}:
         parser.error(f"unknown model {sorted(unknown)[0]}: there are bundled, cnn14, clap")
+    peers = tuple(given.peers.split(","))
+    if unknown := set(peers) - set(PEERS):
+        parser.error(f"unknown peer {sorted(unknown)[0]}: there are {', '.join(PEERS)}")
     clients = (1, 32) if given.quick else tuple(map(int, given.clients.split(",")))
     seconds = min(given.seconds, 4.0) if given.quick else given.seconds
     options = Options(
-        parts, models, clients, seconds, given.minutes, given.clips, given.out, tuple(given.serve.split())
+        parts, models, peers, clients, seconds, given.minutes, given.clips, given.out, tuple(given.serve.split())
     )
     console = Console(stderr=True, soft_wrap=True)
     try:
