@@ -148,7 +148,7 @@ EVENT = {
     },
 }
 ANSWER_EXAMPLE = {
-    "model": {"name": "anysound-small", "fingerprint": "8e6194f6…"},
+    "model": {"name": "anysound-small", "fingerprint": "abe1e0e2…"},
     "activation": "softmax",
     "template": "this is a sound of {label}",
     "results": [
@@ -156,10 +156,10 @@ ANSWER_EXAMPLE = {
             "name": "crow.flac",
             "duration_s": 0.481,
             "scores": [
-                {"label": "crow", "score": 0.9989, "similarity": 0.5},
-                {"label": "dog", "score": 0.0006, "similarity": 0.033},
-                {"label": "a person speaking", "score": 0.0003, "similarity": -0.012},
-                {"label": "piano", "score": 0.0002, "similarity": -0.031},
+                {"label": "crow", "score": 0.9977, "similarity": 0.462},
+                {"label": "dog", "score": 0.0015, "similarity": 0.074},
+                {"label": "a person speaking", "score": 0.0007, "similarity": 0.034},
+                {"label": "piano", "score": 0.0001, "similarity": -0.086},
             ],
         }
     ],
