@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 DATASET = "dataset:"
+OPENING = threading.Lock()
+"""Two threads that open data sets at once can fail in the progress bar that `datasets` makes, shown or not."""
 
 
 def url_of(name: str, config: str | None, split: str, audio: str) -> str:
     return DATASET + json.dumps([name, config, split, audio])
 
 
-@lru_cache(maxsize=8)
 def opened(url: str) -> Any:
     """The data set of a URL that `url_of` made, whose audio is not decoded; opened once in a process."""
+    with OPENING:
+        return _opened(url)
+
+
+@lru_cache(maxsize=8)
+def _opened(url: str) -> Any:
     from datasets import Audio, load_dataset, load_from_disk
 
     name, config, split, audio = json.loads(url.removeprefix(DATASET))

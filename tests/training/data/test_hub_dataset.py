@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from datasets import Audio, Dataset
 
 from tests.training.recordings import tiny_recipe
 from training.data.hub_dataset import read_dataset
+from training.data.hub_rows import opened, url_of
 from training.data.manifest import ManifestError, read_manifest
 from training.loop.run import train
 
@@ -37,6 +39,13 @@ def test_rows_are_the_recordings_with_their_captions(folder: Path, form: str) ->
     expected = read_manifest(folder / "manifest.jsonl")
     assert [clip.captions for clip in found] == [clip.captions for clip in expected]
     assert [clip.source for clip in found] == [clip.audio.read_bytes() for clip in expected]
+
+
+def test_threads_that_need_a_data_set_at_once_open_it_once(folder: Path) -> None:
+    urls = [url_of(str(folder / "saved"), str(turn), "train", "sound") for turn in range(5)]
+    with ThreadPoolExecutor(8) as threads:
+        for url in urls:
+            assert len({id(rows) for rows in threads.map(opened, [url] * 8)}) == 1
 
 
 @pytest.mark.timeout(400)  # a worker imports torch, which takes long on a busy machine
