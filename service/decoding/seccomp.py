@@ -11,15 +11,16 @@ import fcntl
 import mmap
 import platform
 import resource
-import struct
 from dataclasses import dataclass
+
+from service.packet_filter import ANY_BIT, RETURN, Instruction, Program
 
 PR_SET_SECCOMP = 22
 SECCOMP_MODE_FILTER = 2
 ALLOW = 0x7FFF0000
 REFUSE = 0x00050000 | errno.EPERM
-LOAD, EQUAL, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x45, 0x54, 0x06
-"""Instructions of the kernel's packet filter (linux/bpf_common.h)."""
+LOAD, EQUAL = 0x20, 0x15
+"""Further instructions (linux/bpf_common.h)."""
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
 """Offsets in struct seccomp_data (linux/seccomp.h)."""
 
@@ -83,20 +84,6 @@ CALLS = {
     "exit": Call(60, 93),
     "exit_group": Call(231, 94),
 }
-
-
-Instruction = tuple[int, int, int, int]
-"""Code, how many instructions to skip where the comparison holds and where it does not, and the operand."""
-
-
-class Program(ctypes.Structure):
-    """struct sock_fprog (linux/filter.h)."""
-
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
-
-    @classmethod
-    def of(cls, code: list[Instruction]) -> Program:
-        return cls(len(code), b"".join(struct.pack("HBBI", *instruction) for instruction in code))
 
 
 def _instructions(machine: str) -> list[Instruction]:

@@ -27,6 +27,7 @@ from service.decoding import seccomp
 from service.decoding.pool import DecodePool
 from service.decoding.sandbox import PR_SET_NO_NEW_PRIVS, Mode
 from service.decoding.shape import Shape
+from service.packet_filter import RETURN, Program
 from tests.service.decoding.attacks import attacked
 
 SHAPE = Shape(8_000, 8_000, 8_000, "zero")
@@ -53,12 +54,12 @@ def forbid(calls: dict[str, int], first_argument: int | None, error: int) -> Non
         (seccomp.LOAD, 0, 0, seccomp.NUMBER),
         (seccomp.EQUAL, 0, 3 if first_argument is not None else 1, calls[platform.machine()]),
         *([(seccomp.LOAD, 0, 0, seccomp.ARGUMENTS), (seccomp.EQUAL, 0, 1, first_argument)] if first_argument else []),
-        (seccomp.RETURN, 0, 0, 0x00050000 | error),
-        (seccomp.RETURN, 0, 0, seccomp.ALLOW),
+        (RETURN, 0, 0, 0x00050000 | error),
+        (RETURN, 0, 0, seccomp.ALLOW),
     ]
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    program = seccomp.Program.of(code)
+    program = Program.of(code)
     assert libc.prctl(seccomp.PR_SET_SECCOMP, seccomp.SECCOMP_MODE_FILTER, ctypes.byref(program)) == 0
 
 
