@@ -25,6 +25,8 @@ from benchmarks.tuning import Kept, Settings, Tried, described, search
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 8, 32, 128)
+SATURATED = 32
+"""With fewer clients than this, the service may have nothing to do at times."""
 RATES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25)
 """Offered loads, as fractions of the peak throughput."""
 WORKS = ("forward", "wav")
@@ -198,12 +200,14 @@ class Bench:
 
     def judge(self, name: str, paired: dict[int, Paired]) -> None:
         """The targets for the cost of everything that surrounds the model."""
-        least = 0.92 if name.startswith("cnn14") else 0.75
-        saturated = max(each.service.clips_s / each.bare["wav"].clips_s for each in paired.values())
-        over_model = max(each.service.clips_s / each.bare["forward"].clips_s for each in paired.values())
-        what = f"{name}: saturated clips/s over the bare pipeline's"
-        self.check(what, f"{saturated:.2f}", f"{least}", saturated >= least)
-        self.report.notes.append(f"{name}: saturated clips/s over the bare model's: {over_model:.2f}")
+        full = [each for clients, each in paired.items() if clients >= SATURATED]
+        if full:
+            least = 0.92 if name.startswith("cnn14") else 0.75
+            saturated = max(each.service.clips_s / each.bare["wav"].clips_s for each in full)
+            over_model = max(each.service.clips_s / each.bare["forward"].clips_s for each in full)
+            what = f"{name}: saturated clips/s over the bare pipeline's"
+            self.check(what, f"{saturated:.2f}", f"{least}", saturated >= least)
+            self.report.notes.append(f"{name}: saturated clips/s over the bare model's: {over_model:.2f}")
         if 32 in paired:
             each = paired[32]
             ratio = each.service.total_ms / each.bare["wav"].cpu_ms
