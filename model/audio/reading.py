@@ -67,7 +67,7 @@ def _read(data: memoryview, budget: Budget) -> Waveform:
     # Slices are released here: a mapped file cannot be closed while an exception's traceback holds one.
     with data[between_tags(data)] as body:
         waveform = _decode(body, budget)
-        if waveform is None and (start := embedded(body)) is not None:
+        if waveform is None and other(body) is None and (start := embedded(body)) is not None:
             with body[start:] as rest:
                 waveform = _decode(rest, budget)
         if waveform is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import zipfile
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -382,6 +383,14 @@ def test_what_is_no_audio_is_named_with_what_is_read(clip: bytes, words: str) ->
     with pytest.raises(AudioError, match=words) as caught:
         read(clip)
     assert "What is read: WAV, FLAC, Ogg" in str(caught.value)
+
+
+def test_an_archive_is_refused_even_if_it_stores_a_recording_uncompressed() -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        file.writestr("tone.wav", sndfile(tone(0.5), RATE, "WAV"))
+    with pytest.raises(AudioError, match="a compressed archive"):
+        read(archive.getvalue())
 
 
 def test_a_codec_that_is_not_read_is_named_with_its_container() -> None:
