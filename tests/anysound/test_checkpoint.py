@@ -11,6 +11,7 @@ import soundfile
 from model.checkpoint import fingerprint, read_config
 from model.config import BUNDLED
 from tests.anysound.command import run
+from tests.model.importers.peers import write_transformers_clap
 
 
 def test_checkpoint_info_says_what_it_is(tiny_folder: Path) -> None:
@@ -70,3 +71,19 @@ def test_calibrate_says_why_it_cannot(tiny_folder: Path, tmp_path: Path, recordi
     assert "manifest.jsonl" in run("checkpoint", "calibrate", folder, empty).stderr
     assert "config.json" in run("checkpoint", "calibrate", empty, manifest(recordings, *["rain", "a dog"] * 3)).stderr
     assert fingerprint(folder) == fingerprint(tiny_folder)
+
+
+def test_import_calibrates_what_it_has_written(tmp_path: Path, recordings: list[Path]) -> None:
+    """An untrained model takes the captions one way round or the other: one way calibrates it, the other cannot."""
+    write_transformers_clap(tmp_path / "released")
+    ends = {}
+    for first, second in (("a beep", "white noise"), ("white noise", "a beep")):
+        folder = tmp_path / first
+        listed = manifest(recordings, *[first] * 3, *[second] * 3)
+        result = run("checkpoint", "import", "transformers", tmp_path / "released", folder, "--calibrate", listed)
+        ends[result.exit_code] = result
+        scale = read_config(folder).example_scale
+        assert (scale is not None) == (result.exit_code == 0), result.output
+        assert (fingerprint(folder) in result.stdout) == (result.exit_code == 0)
+    assert set(ends) == {0, 2}
+    assert "right pairs must be nearer" in ends[2].stderr
