@@ -135,7 +135,7 @@ def train(recipe: Recipe, folders: dict[str, Path], tagger_weights: Path, run: P
     student.eval()
     own = features(student.base, Recordings(places, recipe.held_out))
     fit_projection(student.encoder.projection, own, wanted, recipe.refit)
-    clap, tokenizer = assemble(recipe.checkpoint, student.encoder)
+    clap, tokenizer = assemble(recipe.checkpoint, student.encoder, recipe.text.seed)
     named = Kept.read([stores[name] for name in recipe.space], recipe.held_out)
     fit_texts(clap, tokenizer, recipe.text, teacher.space, tagger.classes, named)
     embeddings = judge.embeddings(clap.embed_audio)

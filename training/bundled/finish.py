@@ -64,8 +64,9 @@ def text_embeddings(clap: Clap, tokenizer: Tokenizer, captions: list[str]) -> di
     return dict(zip(captions, torch.cat(parts), strict=True))
 
 
-def assemble(config: ClapConfig, encoder: AudioEncoder) -> tuple[Clap, Tokenizer]:
-    """A CLAP of the trained encoder; its text projection is untrained."""
+def assemble(config: ClapConfig, encoder: AudioEncoder, seed: int) -> tuple[Clap, Tokenizer]:
+    """A CLAP of the trained encoder; its text projection is untrained, and drawn with `seed`."""
+    torch.manual_seed(seed)
     clap = Clap(config)
     clap.audio_encoder.load_state_dict(encoder.state_dict())
     return clap.eval(), Tokenizer(package_folder(config.text_encoder), config.text_encoder.max_tokens)
