@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -171,6 +172,7 @@ async def test_a_clip_that_failed_leaves_nothing_in_the_shared_memory(monkeypatc
 @contextmanager
 def descriptors_used_up() -> Iterator[None]:
     """This process can open nothing."""
+    gc.collect()  # what earlier tests left open is not closed meanwhile
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     opened = [os.open(os.devnull, os.O_RDONLY)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (opened[0] + 1, hard))
