@@ -148,7 +148,7 @@ EVENT = {
     },
 }
 ANSWER_EXAMPLE = {
-    "model": {"name": "anysound-small", "fingerprint": "c7c8ce46…"},
+    "model": {"name": "anysound-small", "fingerprint": "f21cf0c2…"},
     "activation": "softmax",
     "template": "this is a sound of {label}",
     "results": [
@@ -156,10 +156,10 @@ ANSWER_EXAMPLE = {
             "name": "crow.flac",
             "duration_s": 0.481,
             "scores": [
-                {"label": "crow", "score": 0.9970, "similarity": 0.452},
-                {"label": "dog", "score": 0.0021, "similarity": 0.084},
-                {"label": "a person speaking", "score": 0.0007, "similarity": 0.017},
-                {"label": "piano", "score": 0.0002, "similarity": -0.049},
+                {"label": "crow", "score": 0.9981, "similarity": 0.480},
+                {"label": "dog", "score": 0.0013, "similarity": 0.083},
+                {"label": "a person speaking", "score": 0.0005, "similarity": 0.029},
+                {"label": "piano", "score": 0.0001, "similarity": -0.070},
             ],
         }
     ],
