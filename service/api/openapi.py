@@ -148,7 +148,7 @@ EVENT = {
     },
 }
 ANSWER_EXAMPLE = {
-    "model": {"name": "anysound-small", "fingerprint": "f21cf0c2…"},
+    "model": {"name": "anysound-small", "fingerprint": "1a28192e…"},
     "activation": "softmax",
     "template": "this is a sound of {label}",
     "results": [
@@ -156,10 +156,10 @@ ANSWER_EXAMPLE = {
             "name": "crow.flac",
             "duration_s": 0.481,
             "scores": [
-                {"label": "crow", "score": 0.9981, "similarity": 0.480},
-                {"label": "dog", "score": 0.0013, "similarity": 0.083},
-                {"label": "a person speaking", "score": 0.0005, "similarity": 0.029},
-                {"label": "piano", "score": 0.0001, "similarity": -0.070},
+                {"label": "crow", "score": 0.9973, "similarity": 0.464},
+                {"label": "dog", "score": 0.0018, "similarity": 0.088},
+                {"label": "a person speaking", "score": 0.0007, "similarity": 0.035},
+                {"label": "piano", "score": 0.0002, "similarity": -0.049},
             ],
         }
     ],
